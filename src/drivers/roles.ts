@@ -10,6 +10,8 @@ export interface Step {
   /** Names this try; a driver that can store it does, so that `find` and `read` recognise their own work. */
   readonly op: string;
   readonly signal: AbortSignal;
+  /** A probe that speaks HTTP sends `User-Agent: gyre-probe/<tag>`; sensors know our own looks by it. `<rotation tag>.<nonce>`. */
+  readonly tag: string;
 }
 
 /** Driver facts as data; see Facts in engine/model.ts, which this mirrors so that drivers need not import the engine. */
@@ -122,7 +124,11 @@ export interface Member {
 
 /** What one look showed. `detail` is evidence: flat, public, small. */
 export type ProbeResult = (
-  | { readonly saw: "presented"; readonly chain: readonly string[] /* fingerprints, leaf first */; readonly problem?: string }
+  | {
+      readonly saw: "presented";
+      readonly chain: readonly string[] /* fingerprints, leaf first */;
+      readonly problem?: string;
+    }
   | { readonly saw: "accepted"; readonly as: string }
   | { readonly saw: "refused"; readonly code: string }
   | { readonly saw: "denied"; readonly as: string }
@@ -169,8 +175,10 @@ export interface Usage {
 export interface Sensor {
   readonly can: DriverFacts;
   readonly place: string;
-  /** Uses of `of` since then, our own tagged probes left out. */
-  usage(of: Named, since: number): Promise<Usage>;
+  /** The verifier member (host:port) whose uses it records. */
+  readonly member: string;
+  /** Successful uses of `of` since then (ms). Lines whose User-Agent is `gyre-probe/<ours>.…` are our own and left out. */
+  usage(of: Named, since: number, ours: string): Promise<Usage>;
   /** True when the sensor recorded our own probe carrying `tag`; false: not seen (yet). */
   alive(tag: string): Promise<boolean>;
 }

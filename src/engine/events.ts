@@ -1,5 +1,15 @@
 import type {
-  ClaimName, Digest, ErrorData, Generation, Grade, Instant, Inventory, Plan, Reason, StageName, StepRef,
+  ClaimName,
+  Digest,
+  ErrorData,
+  Generation,
+  Grade,
+  Instant,
+  Inventory,
+  Plan,
+  Reason,
+  StageName,
+  StepRef,
 } from "./model.ts";
 
 /** `<credential>/<n>`: the n-th rotation of a lineage. */
@@ -29,23 +39,39 @@ export type Event =
   | { readonly type: "RunnerStarted"; readonly runner: string }
   | { readonly type: "InventoryResolved"; readonly epoch: Digest; readonly inventory: Inventory }
   | { readonly type: "StepIntended"; readonly op: OpId; readonly step: StepRef; readonly attempt: number }
-  | { readonly type: "StepDone"; readonly op: OpId; readonly step: StepRef; readonly generation?: Generation;
+  | {
+      readonly type: "StepDone";
+      readonly op: OpId;
+      readonly step: StepRef;
+      readonly generation?: Generation;
       /** In words, for the timeline. */ readonly did: string;
       /** True where a crash lay between: found by reading, not done now. */ readonly readBack: boolean;
-      readonly evidence?: Digest }
+      readonly evidence?: Digest;
+    }
   | { readonly type: "StepFailed"; readonly op: OpId; readonly step: StepRef; readonly error: ErrorData }
   /** One round of looks: every member of the claim's role in `epoch` that is not an exception saw "yes". */
-  | { readonly type: "Observed"; readonly claim: ClaimName; readonly generation: number; readonly epoch: Digest;
+  | {
+      readonly type: "Observed";
+      readonly claim: ClaimName;
+      readonly generation: number;
+      readonly epoch: Digest;
       /** The members looked at; absent means all of the epoch. */ readonly covers?: readonly string[];
       readonly counts: { readonly yes: number; readonly no: number; readonly unknown: number };
       readonly exceptions: readonly Sighting[];
       /** For `silent`: the latest use of the old that was seen; a gap counts as a use (the window starts again). */
       readonly disturbedAt?: Instant;
-      readonly evidence: Digest }
+      readonly evidence: Digest;
+    }
   | { readonly type: "StagePassed"; readonly stage: StageName; readonly epoch?: Digest }
   | { readonly type: "Held"; readonly stage: StageName; readonly reasons: readonly Reason[] }
-  | { readonly type: "Waived"; readonly member: string; readonly claim?: ClaimName; readonly by: string;
-      readonly reason: string; readonly expires: Instant }
+  | {
+      readonly type: "Waived";
+      readonly member: string;
+      readonly claim?: ClaimName;
+      readonly by: string;
+      readonly reason: string;
+      readonly expires: Instant;
+    }
   | { readonly type: "Approved"; readonly by: string; readonly plan: Digest }
   | { readonly type: "RevertRequested"; readonly by: string; readonly reason: string }
   /** An issued instance that nothing uses: the first of two issues after a crash, or the new one after a revert. */

@@ -1,0 +1,28 @@
+/**
+ * The append-only log all state derives from. Generic in its events: this room knows nothing of rotations.
+ */
+export interface Entry<E> {
+  /** 1, 2, 3 … without gaps. */
+  readonly seq: number;
+  /** Milliseconds since the epoch, UTC. */
+  readonly at: number;
+  readonly event: E;
+}
+
+export interface Journal<E> {
+  /** All entries in order. Repairs a torn last line; refuses a damaged middle with code `damaged`, naming the line. */
+  read(): Promise<readonly Entry<E>[]>;
+  /**
+   * Durable (fsync) before it resolves. Compare-and-swap: `expected` is the sequence number of the last entry the
+   * writer knows (0 for none); code `conflict` when another one is there, and nothing is written.
+   */
+  append(expected: number, at: number, events: readonly E[]): Promise<readonly Entry<E>[]>;
+}
+
+/** Public files beside the journal, named by digest: raw observations, certificates, CRLs. */
+export interface EvidenceStore {
+  /** Durable before it resolves. Repeats safely. Gives `sha256:<hex>`. */
+  put(content: string | Uint8Array): Promise<`sha256:${string}`>;
+  /** Checks the digest; code `damaged` when it does not fit, `input` when absent. */
+  get(digest: string): Promise<Buffer>;
+}
