@@ -25,6 +25,7 @@ export interface DriverFacts {
   /** Milliseconds. */
   readonly maxLifetime?: number;
   readonly seesUse?: boolean;
+  readonly sessions?: boolean;
   readonly mustSeeNewUse?: boolean;
 }
 

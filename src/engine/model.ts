@@ -78,7 +78,9 @@ export interface Inventory {
  *   accepted   verifier    corner B: accepts the new generation, naming it (L4)
  *   used       sensor      somebody other than our probe was seen using the new generation
  *   silent     sensor      no use of the old generation in the quiet window, by a sensor proven alive (N1)
- *   published  trustStore  holds the planned CRL or pins
+ *   admitted   trustStore  lists the new generation beside the old (pins)
+ *   published  trustStore  holds a CRL of the issuer that lists the old generation
+ *   withdrawn  trustStore  lists the new generation and no longer the old (pins)
  *   refused    verifier    corners C and D: refuses the old and right after accepts the new (N2)
  *   drained    verifier    no resumable session of the old generation is honoured (N3)
  *   restored   target      holds the old generation again (undo)
@@ -91,14 +93,23 @@ export type ClaimName =
   | "accepted"
   | "used"
   | "silent"
+  | "admitted"
   | "published"
+  | "withdrawn"
   | "refused"
   | "drained"
   | "restored"
   | "presentedOld";
 
-/** The weakest member decides. NONE: nothing was proven. See docs/ARCHITECTURE.md for what each one means. */
-export type Grade = "REFUSED" | "DENIED" | "SUPERSEDED" | "EXPIRED" | "NONE";
+/**
+ * How far the end of the old generation was seen; the weakest member decides, waived members do not count.
+ *   REFUSED     every verifier was seen refusing it
+ *   DENIED      it still authenticates and was seen authorised for nothing
+ *   SUPERSEDED  nobody presents it, and no verifier can refuse it before it expires
+ *   EXPIRED     its notAfter has passed
+ *   FIRST       a first issue: there was no old generation
+ */
+export type Grade = "REFUSED" | "DENIED" | "SUPERSEDED" | "EXPIRED" | "FIRST";
 
 export type StageName =
   | "planned"
@@ -142,6 +153,8 @@ export interface Facts {
   readonly maxLifetime?: Millis;
   /** The sensor sees who used a credential. */
   readonly seesUse?: boolean;
+  /** The verifier lets sessions be resumed, so old ones must be seen dead. */
+  readonly sessions?: boolean;
   /** Also asked: has somebody other than our probe used the new one? */
   readonly mustSeeNewUse?: boolean;
 }

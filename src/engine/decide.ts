@@ -1,0 +1,249 @@
+import { findingOf, reasonsOf } from "./finding.ts";
+import type { OpId } from "./events.ts";
+import type { ClaimName, Digest, ErrorData, Grade, Instant, Plan, Reason, StageName, StepRef } from "./model.ts";
+import { opKey, type Rotation, type StepState } from "./state.ts";
+import type { Passage, Stage, Strategy } from "./strategies/strategy.ts";
+import { strategies } from "./strategies/table.ts";
+
+/** What to do next. At most one write per pass: look, decide, write down, do, look again. */
+export type Move =
+  /** Write down the intent, do it, read it back. `confirm`: only if the inventory still resolves to this epoch. */
+  | { readonly move: "perform"; readonly stage: StageName; readonly step: StepRef; readonly op: OpId; readonly attempt: number; readonly confirm?: Digest }
+  /** A crash lay between intent and outcome: find out what happened, without doing anything. */
+  | { readonly move: "read back"; readonly stage: StageName; readonly step: StepRef; readonly op: OpId }
+  /** Look at these members (absent: all) for these claims. */
+  | { readonly move: "observe"; readonly stage: StageName; readonly looks: readonly { readonly claim: ClaimName; readonly members?: readonly string[] }[] }
+  | { readonly move: "pass"; readonly stage: StageName; readonly epoch?: Digest }
+  | { readonly move: "wait"; readonly stage: StageName; readonly until: Instant; readonly why: string }
+  | { readonly move: "hold"; readonly stage: StageName; readonly reasons: readonly Reason[] }
+  /** A step failed for good before anything irreversible: put everything back. */
+  | { readonly move: "put back"; readonly why: string; readonly error: ErrorData }
+  | { readonly move: "close"; readonly grade: Grade }
+  | { readonly move: "reverted"; readonly why: string }
+  | { readonly move: "ended" };
+
+/** Before a hold, a claim is looked at this often: one lost packet is no reason to wake somebody. */
+const looksBeforeHold = 3;
+
+/** Pure and total: the same rotation at the same instant gives the same move. Linear in members and steps. */
+export function decide(rotation: Rotation, now: Instant): Move {
+  if (rotation.end !== undefined) return { move: "ended" };
+  const strategy = strategies[rotation.plan.strategy];
+  if (rotation.pending !== undefined) return readBack(rotation, rotation.pending);
+  if (rotation.held !== undefined) return { move: "hold", stage: rotation.held.stage, reasons: rotation.held.reasons };
+  if (rotation.reverting !== undefined) return goBack(rotation, strategy, now, rotation.reverting.reason);
+  return goForward(rotation, strategy, now);
+}
+
+function readBack(rotation: Rotation, op: OpId): Move {
+  const step = rotation.steps.get(opKey(op))!;
+  return { move: "read back", stage: stageOfOp(op), step: step.step, op };
+}
+
+/** The stage an op belongs to: `<credential>/<n>/<stage>/…`, with `undo-` before it on the way back. */
+const stageOfOp = (op: OpId): StageName => op.split("/")[2]!.replace(/^undo-/, "") as StageName;
+
+function goForward(rotation: Rotation, strategy: Strategy, now: Instant): Move {
+  const stage = currentStage(rotation, now);
+  if (stage === undefined) return { move: "close", grade: gradeOf(rotation, strategy) };
+  return (
+    nextStep(rotation, stage, stage.name, stage, now) ??
+    soaking(rotation, stage, now) ??
+    unmet(rotation, stage, stage.claims(rotation.plan), now) ?? {
+      move: "pass",
+      stage: stage.name,
+      ...(rotation.epoch === undefined ? {} : { epoch: rotation.epoch }),
+    }
+  );
+}
+
+/** The first row of the table that applies to the plan and has not been passed. */
+export function currentStage(rotation: Rotation, now: Instant): Stage | undefined {
+  const passed = new Set(rotation.passed.map((entry) => entry.stage));
+  return strategies[rotation.plan.strategy].find((stage) => applies(stage, rotation.plan, now) && !passed.has(stage.name));
+}
+
+export const applies = (stage: Stage, plan: Plan, now: Instant): boolean => stage.when?.(plan, now) ?? true;
+
+function gradeOf(rotation: Rotation, strategy: Strategy): Grade {
+  if (rotation.plan.from === undefined) return "FIRST";
+  const passed = new Set(rotation.passed.map((entry) => entry.stage));
+  const graded = strategy.find((stage) => stage.grade !== undefined && passed.has(stage.name));
+  if (graded?.grade === undefined) throw new Error(`no graded stage of ${rotation.id} was passed`);
+  return graded.grade(rotation.plan);
+}
+
+export const opOf = (rotation: Rotation, prefix: string, step: StepRef, attempt: number): OpId =>
+  `${rotation.id}/${prefix}/${step.kind}/${step.on}#${attempt}`;
+
+/** The next of the passage's steps that is not done, with its guard; undefined when all are done. */
+function nextStep(rotation: Rotation, stage: Stage, prefix: string, passage: Passage, now: Instant): Move | undefined {
+  for (const step of passage.steps(rotation.plan)) {
+    const state = rotation.steps.get(opKey(opOf(rotation, prefix, step, 1)));
+    if (state?.doneAt !== undefined) continue;
+    const failed = state === undefined ? undefined : afterFailure(rotation, stage, step, state, now);
+    if (failed === "let it be") continue;
+    if (failed !== undefined) return failed;
+    const blocked = rotation.reverting === undefined ? guarded(rotation, stage, now) : undefined;
+    if (blocked !== undefined) return blocked;
+    const attempt = (state?.attempts ?? 0) + 1;
+    const op = opOf(rotation, prefix, step, attempt);
+    const confirm = stage.guard === undefined || rotation.reverting !== undefined ? undefined : rotation.epoch;
+    return { move: "perform", stage: stage.name, step, op, attempt, ...(confirm === undefined ? {} : { confirm }) };
+  }
+  return undefined;
+}
+
+/** Once the first step of a guarded stage was done, what it changed may break the guard itself: it is asked before the first only. */
+function guarded(rotation: Rotation, stage: Stage, now: Instant): Move | undefined {
+  if (stage.undo === "none" && stage.name !== "closed" && rotation.plan.approval === "required") {
+    const approved = rotation.approvals.some((approval) => approval.plan === rotation.digest);
+    if (!approved) return { move: "hold", stage: stage.name, reasons: [needsApproval(rotation, stage, now)] };
+  }
+  if (stage.guard === undefined || stageBegun(rotation, stage)) return undefined;
+  return unmet(rotation, stage, stage.guard(rotation.plan), now);
+}
+
+export function stageBegun(rotation: Rotation, stage: Stage): boolean {
+  return stage.steps(rotation.plan).some((step) => {
+    const state = rotation.steps.get(opKey(opOf(rotation, stage.name, step, 1)));
+    return state?.doneAt !== undefined || state?.pending !== undefined;
+  });
+}
+
+function needsApproval(rotation: Rotation, stage: Stage, now: Instant): Reason {
+  return {
+    about: rotation.plan.credential,
+    verdict: "approval",
+    what: `${stage.name} cannot be taken back and the manifest asks for a named approval of plan ${rotation.digest}`,
+    since: now,
+    release: `gyre approve ${rotation.plan.credential} --by NAME`,
+  };
+}
+
+/** A failed try: again later, put back, hold, or (a reload while going back) leave it to the findings. */
+function afterFailure(rotation: Rotation, stage: Stage, step: StepRef, state: StepState, now: Instant): Move | "let it be" | undefined {
+  const last = state.failures.at(-1);
+  if (last === undefined) return undefined;
+  const sinceTakenUp = state.failures.filter((failure) => failure.at >= rotation.takenUpAt).length;
+  const { attempts, poll } = rotation.plan.timing;
+  const again = last.error.retry === "later" ? sinceTakenUp < attempts : sinceTakenUp === 0 && !isFinal(rotation, last.error);
+  if (again) {
+    const until = last.at + poll * 2 ** Math.max(0, sinceTakenUp - 1);
+    return sinceTakenUp > 0 && now < until ? { move: "wait", stage: stage.name, until, why: last.error.message } : undefined;
+  }
+  if (rotation.reverting !== undefined) {
+    // Whether a process took the old one back is seen on the wire; its reload command need not have succeeded.
+    if (step.kind === "reload") return "let it be";
+    return { move: "hold", stage: stage.name, reasons: [failedReason(step, last)] };
+  }
+  if (last.error.code === "conflict" || !canPutBack(rotation)) {
+    return { move: "hold", stage: stage.name, reasons: [failedReason(step, last)] };
+  }
+  return { move: "put back", why: last.error.message, error: last.error };
+}
+
+/** Somebody's other write may have gone by the next time; the rest ends the rotation while it can be put back. */
+const isFinal = (rotation: Rotation, error: ErrorData): boolean => error.code !== "conflict" && canPutBack(rotation) && rotation.reverting === undefined;
+
+function failedReason(step: StepRef, failure: { at: Instant; error: ErrorData }): Reason {
+  return {
+    about: step.on,
+    verdict: "failed",
+    what: failure.error.message,
+    since: failure.at,
+    release: failure.error.next ?? "the cause is mended and the rotation is taken up again",
+  };
+}
+
+/** Nothing irreversible was begun. */
+export function canPutBack(rotation: Rotation): boolean {
+  return strategies[rotation.plan.strategy].every(
+    (stage) => stage.undo !== "none" || !stageBegun(rotation, stage),
+  );
+}
+
+/** The quiet window, counted from adoption or the last disturbance. */
+function soaking(rotation: Rotation, stage: Stage, now: Instant): Move | undefined {
+  if (stage.soak === undefined) return undefined;
+  const until = quietSince(rotation) + stage.soak(rotation.plan);
+  if (now >= until) return undefined;
+  const silent = rotation.seen.get("silent");
+  const disturbed = [...(silent?.values() ?? [])].filter((seen) => seen.saw !== "yes" && seen.at >= rotation.takenUpAt);
+  const entered = stageStart(rotation);
+  const overdue = entered + stage.soak(rotation.plan) + rotation.plan.timing.patience;
+  if (disturbed.length > 0 && now >= overdue) {
+    return { move: "hold", stage: stage.name, reasons: reasonsOf(rotation, findingOf(rotation, "silent", now), now) };
+  }
+  return { move: "wait", stage: stage.name, until, why: `quiet window: ${rotation.plan.quiet.why}` };
+}
+
+export function quietSince(rotation: Rotation): Instant {
+  return Math.max(stageStart(rotation), rotation.disturbedAt ?? 0);
+}
+
+/** When the current stage was entered. */
+const stageStart = (rotation: Rotation): Instant => rotation.passed.at(-1)?.at ?? rotation.plannedAt;
+
+/** Since when the current stage waits for its findings: its last step, or the passing of the stage before it. */
+function waitingSince(rotation: Rotation): Instant {
+  let since = Math.max(stageStart(rotation), rotation.reverting?.at ?? 0);
+  for (const step of rotation.steps.values()) since = Math.max(since, step.doneAt ?? 0);
+  return since;
+}
+
+/** What must happen while one of the claims is not met; undefined when all hold. */
+function unmet(rotation: Rotation, stage: Stage, names: readonly ClaimName[], now: Instant): Move | undefined {
+  const findings = names.map((name) => findingOf(rotation, name, now));
+  const open = findings.filter((finding) => finding.verdict !== "holds");
+  if (open.length === 0) return undefined;
+  const unseen = open.filter((finding) => finding.epoch === undefined || finding.missing.length > 0);
+  if (unseen.length > 0) return observe(stage, unseen);
+  const { patience, poll } = rotation.plan.timing;
+  const looks = (claim: ClaimName) => rotation.rounds.filter((round) => round.claim === claim && round.at >= rotation.takenUpAt);
+  const lastLook = Math.max(rotation.takenUpAt, ...open.map((finding) => looks(finding.claim).at(-1)?.at ?? 0));
+  const tooFew = open.some((finding) => looks(finding.claim).length < looksBeforeHold);
+  const patient = now - waitingSince(rotation) < patience || tooFew;
+  if (!patient) {
+    return { move: "hold", stage: stage.name, reasons: open.flatMap((finding) => reasonsOf(rotation, finding, now)) };
+  }
+  if (now < lastLook + poll) {
+    const first = open[0]!;
+    return { move: "wait", stage: stage.name, until: lastLook + poll, why: `${first.claim}: ${first.exceptions[0]?.what ?? first.obstacle ?? ""}` };
+  }
+  return observe(stage, open);
+}
+
+function observe(stage: Stage, findings: readonly ReturnType<typeof findingOf>[]): Move {
+  const looks = findings.map((finding) => {
+    const members = [...finding.missing, ...finding.exceptions.map((seen) => seen.member)];
+    const partial = members.length > 0 && members.length < finding.counts.total;
+    return { claim: finding.claim, ...(partial ? { members } : {}) };
+  });
+  return { move: "observe", stage: stage.name, looks };
+}
+
+/** Undo, last stage first: each stage's way back, then the findings that show it worked. */
+function goBack(rotation: Rotation, strategy: Strategy, now: Instant, why: string): Move {
+  const begun = strategy.filter((stage) => stageBegun(rotation, stage)).reverse();
+  for (const stage of begun) {
+    if (stage.undo === "none") continue;
+    const undo = { ...stage.undo, steps: (plan: Plan) => undoable(rotation, stage, plan) };
+    const next = nextStep(rotation, stage, `undo-${stage.name}`, undo, now) ?? unmet(rotation, stage, undo.claims(rotation.plan), now);
+    if (next !== undefined) return next;
+  }
+  return { move: "reverted", why };
+}
+
+/** Only what was begun is put back: a target that was never written is not restored. */
+function undoable(rotation: Rotation, stage: Stage, plan: Plan): readonly StepRef[] {
+  if (stage.undo === "none") return [];
+  const forward = { restore: "deliver", withdraw: "admit", admit: "withdraw" } as const;
+  const touched = (step: StepRef): boolean => {
+    const kind = forward[step.kind as keyof typeof forward];
+    if (kind === undefined) return true;
+    const state = rotation.steps.get(opKey(opOf(rotation, stage.name, { ...step, kind }, 1)));
+    return state !== undefined && (state.doneAt !== undefined || state.failures.some((failure) => failure.error.retry === "read back"));
+  };
+  return stage.undo.steps(plan).filter(touched);
+}

@@ -1,0 +1,104 @@
+import { claims, membersFor, partiesFor } from "./claims.ts";
+import type { ClaimName, Digest, Instant, Reason } from "./model.ts";
+import type { Rotation, Seen } from "./state.ts";
+
+/** What the looks at a claim's members add up to, now. */
+export interface Finding {
+  readonly claim: ClaimName;
+  /** `unknown` is neither (I5): not everybody was looked at, a look was stale or undecided, or there is nobody (I13). */
+  readonly verdict: "holds" | "fails" | "unknown";
+  readonly epoch: Digest | undefined;
+  readonly counts: { readonly total: number; readonly yes: number; readonly no: number; readonly unknown: number; readonly waived: number };
+  /** The members that must be looked at (again). */
+  readonly missing: readonly string[];
+  /** Members looked at that did not say yes. */
+  readonly exceptions: readonly Seen[];
+  /** Why "for all" cannot be said although every known member was looked at. */
+  readonly obstacle?: string;
+  /** When the oldest yes dies. */
+  readonly expiresAt: Instant | undefined;
+}
+
+/** Linear in the members of the claim's role. */
+export function findingOf(rotation: Rotation, claim: ClaimName, now: Instant): Finding {
+  const { plan, inventory } = rotation;
+  if (inventory === undefined) {
+    return { claim, verdict: "unknown", epoch: undefined, counts: { total: 0, yes: 0, no: 0, unknown: 0, waived: 0 }, missing: [], exceptions: [], obstacle: "the inventory has not been resolved", expiresAt: undefined };
+  }
+  const members = membersFor(claim, plan, inventory);
+  const looks = rotation.seen.get(claim);
+  const waived = waivedMembers(rotation, claim, now);
+  const counts = { total: members.length, yes: 0, no: 0, unknown: 0, waived: 0 };
+  const missing: string[] = [];
+  const exceptions: Seen[] = [];
+  let oldest = Number.POSITIVE_INFINITY;
+  for (const member of members) {
+    if (waived.has(member.id)) {
+      counts.waived += 1;
+      continue;
+    }
+    const seen = looks?.get(member.id);
+    if (seen === undefined || isStale(rotation, seen, now)) {
+      counts.unknown += 1;
+      missing.push(member.id);
+    } else {
+      counts[seen.saw] += 1;
+      if (seen.saw === "yes") oldest = Math.min(oldest, seen.at);
+      else exceptions.push(seen);
+    }
+  }
+  const obstacle = obstacleOf(rotation, claim, counts.total - counts.waived, counts.waived);
+  const all = counts.yes === counts.total - counts.waived && obstacle === undefined;
+  return {
+    claim,
+    verdict: all ? "holds" : counts.no > 0 ? "fails" : "unknown",
+    epoch: rotation.epoch,
+    counts,
+    missing,
+    exceptions,
+    ...(obstacle === undefined ? {} : { obstacle }),
+    expiresAt: oldest === Number.POSITIVE_INFINITY ? undefined : oldest + plan.timing.freshness,
+  };
+}
+
+/** A yes dies of age; a no or unknown also dies when a runner takes the rotation up again. A look from the future is none. */
+function isStale(rotation: Rotation, seen: Seen, now: Instant): boolean {
+  if (seen.at > now || now - seen.at >= rotation.plan.timing.freshness) return true;
+  return seen.saw !== "yes" && seen.at < rotation.takenUpAt;
+}
+
+export function waivedMembers(rotation: Rotation, claim: ClaimName, now: Instant): ReadonlySet<string> {
+  const named = rotation.waivers.filter((w) => w.expires > now && (w.claim === undefined || w.claim === claim));
+  return new Set(named.map((waiver) => waiver.member));
+}
+
+function obstacleOf(rotation: Rotation, claim: ClaimName, left: number, waived: number): string | undefined {
+  const parties = new Set(partiesFor(claim, rotation.plan).map((party) => party.id));
+  const unresolved = rotation.inventory?.unresolved.find((entry) => parties.has(entry.of));
+  if (unresolved !== undefined) return `the members of ${unresolved.of} could not be counted: ${unresolved.why}`;
+  if (left > 0) return undefined;
+  return waived > 0
+    ? `every one of the ${claims[claim].noun} is waived: nothing is left to prove it`
+    : `there are no ${claims[claim].noun}: "for all" over nothing proves nothing`;
+}
+
+/** One reason per exception, and one for an obstacle: what a hold is made of. */
+export function reasonsOf(rotation: Rotation, finding: Finding, now: Instant): Reason[] {
+  const { plan } = rotation;
+  const claim = claims[finding.claim];
+  const reasons: Reason[] = finding.exceptions.map((seen) => ({
+    about: seen.member,
+    claim: finding.claim,
+    verdict: seen.saw === "no" ? "no" : "unknown",
+    what: seen.what,
+    since: seen.since,
+    release: claim.release(seen.member, plan),
+  }));
+  for (const member of finding.missing) {
+    reasons.push({ about: member, claim: finding.claim, verdict: "unknown", what: "not looked at", since: now, release: claim.release(member, plan) });
+  }
+  if (finding.obstacle !== undefined) {
+    reasons.push({ about: plan.credential, claim: finding.claim, verdict: "unknown", what: finding.obstacle, since: now, release: "the inventory can be resolved in full" });
+  }
+  return reasons;
+}
