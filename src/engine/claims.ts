@@ -41,7 +41,8 @@ export const claims: Readonly<Record<ClaimName, Claim>> = {
     about: "old",
     noun: "verifiers",
     words: "still accept",
-    release: (member, plan) => `${member} answers a request with ${g(plan, "old")} (corner A: the probe must be seen to work)`,
+    release: (member, plan) =>
+      `${member} answers a request with ${g(plan, "old")} (corner A: the probe must be seen to work)`,
   },
   used: {
     role: "sensor",
@@ -127,7 +128,8 @@ export function partiesFor(claim: ClaimName, plan: Plan): Plan["targets"] {
   if (claim === "used") return parties.filter((party) => party.facts.mustSeeNewUse === true);
   if (claim === "refused") return parties.filter((party) => party.facts.canRefuse === true);
   if (claim === "acceptedOld") return parties.filter((party) => party.facts.canRefuse === true);
-  if (claim === "drained") return parties.filter((party) => party.facts.canRefuse === true && party.facts.sessions === true);
+  if (claim === "drained")
+    return parties.filter((party) => party.facts.canRefuse === true && party.facts.sessions === true);
   return parties;
 }
 

@@ -1,5 +1,5 @@
-import { findingOf, reasonsOf } from "./finding.ts";
 import type { OpId } from "./events.ts";
+import { findingOf, reasonsOf } from "./finding.ts";
 import type { ClaimName, Digest, ErrorData, Grade, Instant, Plan, Reason, StageName, StepRef } from "./model.ts";
 import { opKey, type Rotation, type StepState } from "./state.ts";
 import type { Passage, Stage, Strategy } from "./strategies/strategy.ts";
@@ -8,11 +8,22 @@ import { strategies } from "./strategies/table.ts";
 /** What to do next. At most one write per pass: look, decide, write down, do, look again. */
 export type Move =
   /** Write down the intent, do it, read it back. `confirm`: only if the inventory still resolves to this epoch. */
-  | { readonly move: "perform"; readonly stage: StageName; readonly step: StepRef; readonly op: OpId; readonly attempt: number; readonly confirm?: Digest }
+  | {
+      readonly move: "perform";
+      readonly stage: StageName;
+      readonly step: StepRef;
+      readonly op: OpId;
+      readonly attempt: number;
+      readonly confirm?: Digest;
+    }
   /** A crash lay between intent and outcome: find out what happened, without doing anything. */
   | { readonly move: "read back"; readonly stage: StageName; readonly step: StepRef; readonly op: OpId }
   /** Look at these members (absent: all) for these claims. */
-  | { readonly move: "observe"; readonly stage: StageName; readonly looks: readonly { readonly claim: ClaimName; readonly members?: readonly string[] }[] }
+  | {
+      readonly move: "observe";
+      readonly stage: StageName;
+      readonly looks: readonly { readonly claim: ClaimName; readonly members?: readonly string[] }[];
+    }
   | { readonly move: "pass"; readonly stage: StageName; readonly epoch?: Digest }
   | { readonly move: "wait"; readonly stage: StageName; readonly until: Instant; readonly why: string }
   | { readonly move: "hold"; readonly stage: StageName; readonly reasons: readonly Reason[] }
@@ -60,7 +71,9 @@ function goForward(rotation: Rotation, strategy: Strategy, now: Instant): Move {
 /** The first row of the table that applies to the plan and has not been passed. */
 export function currentStage(rotation: Rotation, now: Instant): Stage | undefined {
   const passed = new Set(rotation.passed.map((entry) => entry.stage));
-  return strategies[rotation.plan.strategy].find((stage) => applies(stage, rotation.plan, now) && !passed.has(stage.name));
+  return strategies[rotation.plan.strategy].find(
+    (stage) => applies(stage, rotation.plan, now) && !passed.has(stage.name),
+  );
 }
 
 export const applies = (stage: Stage, plan: Plan, now: Instant): boolean => stage.when?.(plan, now) ?? true;
@@ -122,15 +135,24 @@ function needsApproval(rotation: Rotation, stage: Stage, now: Instant): Reason {
 }
 
 /** A failed try: again later, put back, hold, or (a reload while going back) leave it to the findings. */
-function afterFailure(rotation: Rotation, stage: Stage, step: StepRef, state: StepState, now: Instant): Move | "let it be" | undefined {
+function afterFailure(
+  rotation: Rotation,
+  stage: Stage,
+  step: StepRef,
+  state: StepState,
+  now: Instant,
+): Move | "let it be" | undefined {
   const last = state.failures.at(-1);
   if (last === undefined) return undefined;
   const sinceTakenUp = state.failures.filter((failure) => failure.at >= rotation.takenUpAt).length;
   const { attempts, poll } = rotation.plan.timing;
-  const again = last.error.retry === "later" ? sinceTakenUp < attempts : sinceTakenUp === 0 && !isFinal(rotation, last.error);
+  const again =
+    last.error.retry === "later" ? sinceTakenUp < attempts : sinceTakenUp === 0 && !isFinal(rotation, last.error);
   if (again) {
     const until = last.at + poll * 2 ** Math.max(0, sinceTakenUp - 1);
-    return sinceTakenUp > 0 && now < until ? { move: "wait", stage: stage.name, until, why: last.error.message } : undefined;
+    return sinceTakenUp > 0 && now < until
+      ? { move: "wait", stage: stage.name, until, why: last.error.message }
+      : undefined;
   }
   if (rotation.reverting !== undefined) {
     // Whether a process took the old one back is seen on the wire; its reload command need not have succeeded.
@@ -144,7 +166,8 @@ function afterFailure(rotation: Rotation, stage: Stage, step: StepRef, state: St
 }
 
 /** Somebody's other write may have gone by the next time; the rest ends the rotation while it can be put back. */
-const isFinal = (rotation: Rotation, error: ErrorData): boolean => error.code !== "conflict" && canPutBack(rotation) && rotation.reverting === undefined;
+const isFinal = (rotation: Rotation, error: ErrorData): boolean =>
+  error.code !== "conflict" && canPutBack(rotation) && rotation.reverting === undefined;
 
 function failedReason(step: StepRef, failure: { at: Instant; error: ErrorData }): Reason {
   return {
@@ -158,9 +181,7 @@ function failedReason(step: StepRef, failure: { at: Instant; error: ErrorData })
 
 /** Nothing irreversible was begun. */
 export function canPutBack(rotation: Rotation): boolean {
-  return strategies[rotation.plan.strategy].every(
-    (stage) => stage.undo !== "none" || !stageBegun(rotation, stage),
-  );
+  return strategies[rotation.plan.strategy].every((stage) => stage.undo !== "none" || !stageBegun(rotation, stage));
 }
 
 /** The quiet window, counted from adoption or the last disturbance. */
@@ -200,7 +221,8 @@ function unmet(rotation: Rotation, stage: Stage, names: readonly ClaimName[], no
   const unseen = open.filter((finding) => finding.epoch === undefined || finding.missing.length > 0);
   if (unseen.length > 0) return observe(stage, unseen);
   const { patience, poll } = rotation.plan.timing;
-  const looks = (claim: ClaimName) => rotation.rounds.filter((round) => round.claim === claim && round.at >= rotation.takenUpAt);
+  const looks = (claim: ClaimName) =>
+    rotation.rounds.filter((round) => round.claim === claim && round.at >= rotation.takenUpAt);
   const lastLook = Math.max(rotation.takenUpAt, ...open.map((finding) => looks(finding.claim).at(-1)?.at ?? 0));
   const tooFew = open.some((finding) => looks(finding.claim).length < looksBeforeHold);
   const patient = now - waitingSince(rotation) < patience || tooFew;
@@ -209,7 +231,12 @@ function unmet(rotation: Rotation, stage: Stage, names: readonly ClaimName[], no
   }
   if (now < lastLook + poll) {
     const first = open[0]!;
-    return { move: "wait", stage: stage.name, until: lastLook + poll, why: `${first.claim}: ${first.exceptions[0]?.what ?? first.obstacle ?? ""}` };
+    return {
+      move: "wait",
+      stage: stage.name,
+      until: lastLook + poll,
+      why: `${first.claim}: ${first.exceptions[0]?.what ?? first.obstacle ?? ""}`,
+    };
   }
   return observe(stage, open);
 }
@@ -229,7 +256,9 @@ function goBack(rotation: Rotation, strategy: Strategy, now: Instant, why: strin
   for (const stage of begun) {
     if (stage.undo === "none") continue;
     const undo = { ...stage.undo, steps: (plan: Plan) => undoable(rotation, stage, plan) };
-    const next = nextStep(rotation, stage, `undo-${stage.name}`, undo, now) ?? unmet(rotation, stage, undo.claims(rotation.plan), now);
+    const next =
+      nextStep(rotation, stage, `undo-${stage.name}`, undo, now) ??
+      unmet(rotation, stage, undo.claims(rotation.plan), now);
     if (next !== undefined) return next;
   }
   return { move: "reverted", why };
@@ -243,7 +272,10 @@ function undoable(rotation: Rotation, stage: Stage, plan: Plan): readonly StepRe
     const kind = forward[step.kind as keyof typeof forward];
     if (kind === undefined) return true;
     const state = rotation.steps.get(opKey(opOf(rotation, stage.name, { ...step, kind }, 1)));
-    return state !== undefined && (state.doneAt !== undefined || state.failures.some((failure) => failure.error.retry === "read back"));
+    return (
+      state !== undefined &&
+      (state.doneAt !== undefined || state.failures.some((failure) => failure.error.retry === "read back"))
+    );
   };
   return stage.undo.steps(plan).filter(touched);
 }

@@ -8,7 +8,13 @@ export interface Finding {
   /** `unknown` is neither (I5): not everybody was looked at, a look was stale or undecided, or there is nobody (I13). */
   readonly verdict: "holds" | "fails" | "unknown";
   readonly epoch: Digest | undefined;
-  readonly counts: { readonly total: number; readonly yes: number; readonly no: number; readonly unknown: number; readonly waived: number };
+  readonly counts: {
+    readonly total: number;
+    readonly yes: number;
+    readonly no: number;
+    readonly unknown: number;
+    readonly waived: number;
+  };
   /** The members that must be looked at (again). */
   readonly missing: readonly string[];
   /** Members looked at that did not say yes. */
@@ -23,7 +29,16 @@ export interface Finding {
 export function findingOf(rotation: Rotation, claim: ClaimName, now: Instant): Finding {
   const { plan, inventory } = rotation;
   if (inventory === undefined) {
-    return { claim, verdict: "unknown", epoch: undefined, counts: { total: 0, yes: 0, no: 0, unknown: 0, waived: 0 }, missing: [], exceptions: [], obstacle: "the inventory has not been resolved", expiresAt: undefined };
+    return {
+      claim,
+      verdict: "unknown",
+      epoch: undefined,
+      counts: { total: 0, yes: 0, no: 0, unknown: 0, waived: 0 },
+      missing: [],
+      exceptions: [],
+      obstacle: "the inventory has not been resolved",
+      expiresAt: undefined,
+    };
   }
   const members = membersFor(claim, plan, inventory);
   const looks = rotation.seen.get(claim);
@@ -95,10 +110,24 @@ export function reasonsOf(rotation: Rotation, finding: Finding, now: Instant): R
     release: claim.release(seen.member, plan),
   }));
   for (const member of finding.missing) {
-    reasons.push({ about: member, claim: finding.claim, verdict: "unknown", what: "not looked at", since: now, release: claim.release(member, plan) });
+    reasons.push({
+      about: member,
+      claim: finding.claim,
+      verdict: "unknown",
+      what: "not looked at",
+      since: now,
+      release: claim.release(member, plan),
+    });
   }
   if (finding.obstacle !== undefined) {
-    reasons.push({ about: plan.credential, claim: finding.claim, verdict: "unknown", what: finding.obstacle, since: now, release: "the inventory can be resolved in full" });
+    reasons.push({
+      about: plan.credential,
+      claim: finding.claim,
+      verdict: "unknown",
+      what: finding.obstacle,
+      since: now,
+      release: "the inventory can be resolved in full",
+    });
   }
   return reasons;
 }

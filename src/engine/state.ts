@@ -245,7 +245,9 @@ function inRotation(lineage: Lineage, rotation: Rotation, event: Event, at: Inst
 function resolved(rotation: Rotation, epoch: Digest, inventory: Inventory): void {
   const instances = (from: Inventory | undefined): Map<string, Member> =>
     new Map(
-      Object.entries(from?.members ?? {}).flatMap(([role, members]) => members.map((m) => [`${role} ${m.id}`, m] as const)),
+      Object.entries(from?.members ?? {}).flatMap(([role, members]) =>
+        members.map((m) => [`${role} ${m.id}`, m] as const),
+      ),
     );
   const before = instances(rotation.inventory);
   const after = instances(inventory);
@@ -262,7 +264,8 @@ function resolved(rotation: Rotation, epoch: Digest, inventory: Inventory): void
 }
 
 function intended(rotation: Rotation, event: Event & { type: "StepIntended" }, seq: number): void {
-  if (rotation.pending !== undefined) throw new IllegalEvent(seq, `${event.op} intended while ${rotation.pending} is pending`);
+  if (rotation.pending !== undefined)
+    throw new IllegalEvent(seq, `${event.op} intended while ${rotation.pending} is pending`);
   const key = opKey(event.op);
   const before = rotation.steps.get(key);
   if (before?.doneAt !== undefined) throw new IllegalEvent(seq, `${key} was done already`);
@@ -275,7 +278,13 @@ function intended(rotation: Rotation, event: Event & { type: "StepIntended" }, s
   });
 }
 
-function done(lineage: Lineage, rotation: Rotation, event: Event & { type: "StepDone" }, at: Instant, seq: number): void {
+function done(
+  lineage: Lineage,
+  rotation: Rotation,
+  event: Event & { type: "StepDone" },
+  at: Instant,
+  seq: number,
+): void {
   if (rotation.pending !== event.op) throw new IllegalEvent(seq, `${event.op} done without being intended`);
   rotation.pending = undefined;
   const before = rotation.steps.get(opKey(event.op))!;

@@ -1,4 +1,16 @@
-import { adopted, closed, delivered, expired, planned, quiet, refused, removalGuard, revocable, superseded, unissue } from "./shared-stages.ts";
+import {
+  adopted,
+  closed,
+  delivered,
+  expired,
+  planned,
+  quiet,
+  refused,
+  removalGuard,
+  revocable,
+  superseded,
+  unissue,
+} from "./shared-stages.ts";
 import { asked, each, old, reloads, type Stage, type Strategy } from "./strategy.ts";
 
 /** The new one exists and is admitted beside the old, before anybody is given it (I2). */

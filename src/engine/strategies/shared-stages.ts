@@ -75,7 +75,9 @@ export const closed: Stage = {
   name: "closed",
   steps: (plan) => [
     ...each("forget", plan.targets, old(plan)),
-    ...(plan.from === undefined ? [] : [{ kind: "destroy" as const, on: plan.credential, generation: plan.from.number }]),
+    ...(plan.from === undefined
+      ? []
+      : [{ kind: "destroy" as const, on: plan.credential, generation: plan.from.number }]),
   ],
   claims: () => [],
   undo: "none",
@@ -84,7 +86,9 @@ export const closed: Stage = {
 /** Undo of an issue: the unused one is revoked where the issuer can, and its key deleted. */
 export const unissue: Stage["undo"] = {
   steps: (plan) => [
-    ...(plan.issuer.facts.revoke === true ? [{ kind: "retire" as const, on: plan.issuer.id, generation: plan.to }] : []),
+    ...(plan.issuer.facts.revoke === true
+      ? [{ kind: "retire" as const, on: plan.issuer.id, generation: plan.to }]
+      : []),
     { kind: "destroy", on: plan.credential, generation: plan.to },
   ],
   claims: () => [],
