@@ -14,7 +14,10 @@ export const duration = z
   .meta({ description: "A duration such as 30s, 15m, 24h, 7d or 1h30m" });
 
 /** Octal as text, since YAML reads 0600 as 384. */
-export const mode = z.string().regex(/^0?[0-7]{3}$/, 'an octal mode in quotes, such as "0600"');
+export const mode = z
+  .string()
+  .regex(/^0?[0-7]{3}$/, 'an octal mode in quotes, such as "0600"')
+  .meta({ description: "Octal file mode, in quotes" });
 
 /** A command as a list: no shell in between, so nothing is expanded or split. */
 export const command = z.array(z.string().min(1)).min(1).meta({ description: "Program and arguments; no shell" });
@@ -22,22 +25,27 @@ export const command = z.array(z.string().min(1)).min(1).meta({ description: "Pr
 /** How the process behind a target or trust store is told to load what is stored. */
 export const reload = z
   .strictObject({
-    command: command.optional(),
+    command: command.optional().meta({ description: "Run this to reload" }),
     /** Sends `signal` to the process whose id stands in `pidFile`. */
-    signal: z.enum(["SIGHUP", "SIGUSR1", "SIGUSR2"]).optional(),
-    pidFile: z.string().optional(),
+    signal: z
+      .enum(["SIGHUP", "SIGUSR1", "SIGUSR2"])
+      .optional()
+      .meta({ description: "Send this signal to the process whose id stands in pidFile" }),
+    pidFile: z.string().optional().meta({ description: "File that holds the id of the process to signal" }),
     /** The process watches its files itself. */
-    watch: z.literal(true).optional(),
+    watch: z.literal(true).optional().meta({ description: "The process watches its files itself" }),
     /** Kill the reload command after this time. */
-    timeout: duration.default(30_000),
+    timeout: duration.default(30_000).meta({ description: "Stop the reload command after this time; default 30s" }),
   })
   .refine((r) => [r.command, r.signal, r.watch].filter((x) => x !== undefined).length === 1, {
     message: "give exactly one of command, signal (with pidFile) or watch",
   })
-  .refine((r) => r.signal === undefined || r.pidFile !== undefined, { message: "signal needs pidFile" });
+  .refine((r) => r.signal === undefined || r.pidFile !== undefined, { message: "signal needs pidFile" })
+  .meta({ description: "How the process is told to load what is stored" });
 export type Reload = z.infer<typeof reload>;
 
 /** `host:port`; an IPv6 host in brackets. */
 export const address = z
   .string()
-  .regex(/^(\[[0-9a-fA-F:]+\]|[^\s:[\]/]+):\d{1,5}$/, "host:port, such as 10.0.0.1:443 or [::1]:8443");
+  .regex(/^(\[[0-9a-fA-F:]+\]|[^\s:[\]/]+):\d{1,5}$/, "host:port, such as 10.0.0.1:443 or [::1]:8443")
+  .meta({ description: "host:port; an IPv6 address in brackets" });

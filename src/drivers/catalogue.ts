@@ -1,0 +1,112 @@
+import type { z } from "zod";
+import { accessLogSettings } from "./access-log/settings.ts";
+import { targetSettings, trustStoreSettings } from "./files/settings.ts";
+import { localCaSettings, selfSignedSettings } from "./local-ca/settings.ts";
+import { presenterSettings, verifierSettings } from "./tls/settings.ts";
+
+/** The roles a manifest can ask a driver to play. */
+export type DriverRole = "issuer" | "target" | "trustStore" | "presenter" | "verifier" | "sensor";
+
+interface CatalogueEntry {
+  /** The field that names the driver in a manifest. */
+  readonly key: string;
+  /** The folder under src/drivers, and what plans and errors call it. */
+  readonly driver: string;
+  readonly role: DriverRole;
+  readonly settings: z.ZodObject;
+  /** Settings that a manifest writes beside the key, not under it: they read the same for every driver of the role. */
+  readonly beside: readonly string[];
+  /** Settings that are paths the driver writes; `a.b` is a field of a mapping. */
+  readonly writes: readonly string[];
+  /** Settings that are paths the driver only reads. A `{ file: … }` secret is one through its `file`. */
+  readonly reads: readonly string[];
+}
+
+/**
+ * Every driver Gyre has, once per role: the manifest's schema, its JSON Schema and its reference are made from this
+ * list, so a driver that is not here cannot be asked for. Two drivers may share a key when their roles differ.
+ */
+export const catalogue = [
+  {
+    key: "localCA",
+    driver: "local-ca",
+    role: "issuer",
+    settings: localCaSettings,
+    beside: [],
+    writes: ["directory"],
+    reads: ["passphrase.file"],
+  },
+  {
+    key: "selfSigned",
+    driver: "self-signed",
+    role: "issuer",
+    settings: selfSignedSettings,
+    beside: [],
+    writes: [],
+    reads: [],
+  },
+  {
+    key: "files",
+    driver: "files",
+    role: "target",
+    settings: targetSettings,
+    beside: ["validate", "reload"],
+    writes: ["certificate", "privateKey", "chain", "combined", "keystore.path"],
+    reads: ["keystore.password.file", "reload.pidFile"],
+  },
+  {
+    key: "files",
+    driver: "files",
+    role: "trustStore",
+    settings: trustStoreSettings,
+    beside: ["validate", "reload"],
+    writes: ["bundle", "crl", "truststore.path"],
+    reads: ["truststore.password.file", "reload.pidFile"],
+  },
+  {
+    key: "tls",
+    driver: "tls",
+    role: "presenter",
+    settings: presenterSettings,
+    beside: [],
+    writes: [],
+    reads: ["roots"],
+  },
+  {
+    key: "mutualTls",
+    driver: "tls",
+    role: "verifier",
+    settings: verifierSettings,
+    beside: [],
+    writes: [],
+    reads: ["roots"],
+  },
+  {
+    key: "accessLog",
+    driver: "access-log",
+    role: "sensor",
+    settings: accessLogSettings,
+    beside: [],
+    writes: [],
+    reads: ["path"],
+  },
+] as const satisfies readonly CatalogueEntry[];
+
+export type Catalogued = (typeof catalogue)[number];
+
+/** One use of a driver in a manifest: which one, and its settings as its own schema gives them. */
+export type DriverEntry<R extends DriverRole> = {
+  [E in Extract<Catalogued, { role: R }> as `${E["role"]}/${E["key"]}`]: {
+    readonly key: E["key"];
+    readonly driver: E["driver"];
+    readonly role: E["role"];
+    readonly settings: z.output<E["settings"]>;
+  };
+} extends infer M
+  ? M[keyof M]
+  : never;
+
+/** The catalogue's rows of one role. */
+export function driversOf(role: DriverRole): readonly CatalogueEntry[] {
+  return catalogue.filter((entry) => entry.role === role);
+}
