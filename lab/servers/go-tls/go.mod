@@ -1,0 +1,3 @@
+module gyre.dev/lab/go-tls
+
+go 1.19
