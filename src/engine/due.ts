@@ -34,6 +34,7 @@ import { HORIZON, lastOpen, longestClosed, nextOpen, openSince, type Rules, read
 /** The share of a life that, once only this much is left, lets `whenLate: rotate` pass over windows. */
 export const LATE_SHARE = 0.1;
 
+/** Instants are whole milliseconds. */
 export interface DueInput {
   /** Key of the jitter: credentials with the same dates spread by their names. */
   readonly credential: string;
@@ -98,8 +99,9 @@ interface Case {
   readonly late: boolean;
   /** The age at the limit, or the cadence: what shares are shares of. */
   readonly span: Millis;
-  /** A failed try is not repeated before this. */
+  /** A failed try is not repeated before this, or, where that would miss the last open time, before `soonest`. */
   readonly retryAt: Instant;
+  readonly soonest: Instant;
   /** Why there is no schedule, or no rules. */
   readonly conflict?: Conflict;
   /** When it is due and where that comes from. */
@@ -148,7 +150,8 @@ function caseOf(input: DueInput, start: Instant, rules: Rules, unreadable: Confl
   const expiresAt = generation?.notAfter;
   const schedule = scheduleOf(policy, expiresAt === undefined ? undefined : expiresAt - start, period);
   const clash = isContradiction(schedule);
-  const maximum = start + (policy.maxAge ?? Number.POSITIVE_INFINITY);
+  // A contradictory policy has no maximum age that one could hold it to.
+  const maximum = start + (clash ? Number.POSITIVE_INFINITY : (policy.maxAge ?? Number.POSITIVE_INFINITY));
   const end = Math.min(expiresAt ?? maximum, maximum);
   const known = Number.isFinite(end);
   const span = Math.max(known ? end - start : clash ? 0 : schedule.base, 0);
@@ -168,7 +171,7 @@ function caseOf(input: DueInput, start: Instant, rules: Rules, unreadable: Confl
     ...(lateAt === undefined ? {} : { lateAt }),
     late: lateAt !== undefined && now >= lateAt,
     span,
-    retryAt: retryAfter(input.lastAttempt, start, end, now),
+    ...retryAfter(input.lastAttempt, start, end, now),
     ...(conflict === undefined ? {} : { conflict }),
     words:
       drawn.suggested && ari !== undefined
@@ -205,17 +208,26 @@ function chance(key: string): number {
  * A failed try is repeated after a tenth of the time that is left, at least a minute and at most an hour later:
  * often enough for a life of hours, seldom enough for a CA that is down for a day.
  */
-function retryAfter(lastAttempt: Instant | undefined, start: Instant, limit: Instant, now: Instant): Instant {
+function retryAfter(
+  lastAttempt: Instant | undefined,
+  start: Instant,
+  limit: Instant,
+  now: Instant,
+): Pick<Case, "retryAt" | "soonest"> {
   // A try in the future is a clock put right since; one before the start was about another generation.
-  if (lastAttempt === undefined || lastAttempt > now || lastAttempt < start) return Number.NEGATIVE_INFINITY;
-  return lastAttempt + Math.min(HOUR, Math.max(MINUTE, Math.floor((limit - lastAttempt) / 10)));
+  if (lastAttempt === undefined || lastAttempt > now || lastAttempt < start)
+    return { retryAt: Number.NEGATIVE_INFINITY, soonest: Number.NEGATIVE_INFINITY };
+  const pause = Math.min(HOUR, Math.max(MINUTE, Math.floor((limit - lastAttempt) / 10)));
+  return { retryAt: lastAttempt + pause, soonest: lastAttempt + MINUTE };
 }
 
 /** Rules 1 and 2, and 4 with the whole time until the limit. */
 function fromDueOn(it: Case, until: Instant): Due | undefined {
   const ready = Math.max(it.dueAt, it.now);
   const farthest = Math.min(until, ready + HORIZON);
-  const found = nextOpen(it.rules, Math.max(ready, it.retryAt), farthest) ?? nextOpen(it.rules, ready, farthest);
+  const found =
+    nextOpen(it.rules, Math.max(ready, it.retryAt), farthest) ??
+    nextOpen(it.rules, Math.max(ready, it.soonest), farthest);
   if (found === undefined) return undefined;
   if (found.start <= it.now) return rotate(it, found, `${it.words}; ${inWindow(it, found)}`);
   if (lastRunNow(it, found)) {
@@ -307,7 +319,7 @@ function firstIssue(input: DueInput, rules: Rules, unreadable: Conflict | undefi
       because: `the policy contradicts itself: ${unreadable.message}`,
       next: unreadable.next,
     };
-  const retryAt = retryAfter(input.lastAttempt, Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY, now);
+  const { retryAt } = retryAfter(input.lastAttempt, Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY, now);
   const free = nextOpen({ windows: [], freezes: rules.freezes }, Math.max(now, retryAt), now + HORIZON);
   if (free === undefined)
     return {
@@ -334,7 +346,8 @@ function scheduleWords(schedule: Schedule | Contradiction): string {
 
 function waitWords(it: Case, found: Span): string {
   if (found.start === it.dueAt) return `${it.words}; ${inWindow(it, found)}`;
-  if (found.start === it.retryAt) return `${it.words}; the last try failed, the next is at ${sayInstant(it.retryAt)}`;
+  if (found.start === it.retryAt || found.start === it.soonest)
+    return `${it.words}; the last try failed, the next is at ${sayInstant(found.start)}`;
   const windows = sayWindows(it.rules);
   const closed = windows === "" ? "frozen until then" : `the next window (${windows}) opens then`;
   const length = found.end - found.start;

@@ -1,5 +1,5 @@
 import type { Millis } from "./model.ts";
-import { MINUTE, type RenewPolicy } from "./renew-policy.ts";
+import { DAY, MINUTE, type RenewPolicy } from "./renew-policy.ts";
 import { sayMillis, sayShare } from "./time-words.ts";
 
 /** How often the scheduler runs when nothing is said: the upper end of the 15-30 minutes schedules are set to. */
@@ -44,6 +44,8 @@ export function scheduleOf(
   life: Millis | undefined,
   period: Millis = DEFAULT_PERIOD,
 ): Schedule | Contradiction {
+  const wrong = wrongNumber(policy);
+  if (wrong !== undefined) return wrong;
   const base = life ?? policy.maxAge ?? policy.every;
   if (base === undefined)
     return {
@@ -51,12 +53,32 @@ export function scheduleOf(
       message: "it never expires, and the policy names no cadence",
       next: "set renew.every or renew.maxAge",
     };
-  const [dueAge, words, field] = dueAgeOf(policy, life, base, period);
+  const [exactAge, words, field] = dueAgeOf(policy, life, base, period);
+  // Instants are whole milliseconds.
+  const dueAge = Math.floor(exactAge);
   const limitAge = Math.min(life ?? Number.POSITIVE_INFINITY, policy.maxAge ?? Number.POSITIVE_INFINITY);
   // A cadence spreads over the cadence, not over a life that may be ten times as long.
   const jitter = (policy.jitter ?? 0) * (field === "every" ? dueAge : base);
   const schedule = { dueAge, jitter, base, words, ...(Number.isFinite(limitAge) ? { limitAge } : {}) };
   return contradictionIn(policy, schedule, field, life) ?? schedule;
+}
+
+/** Longer than any credential; keeps all instants within what a date can hold. */
+const CENTURY: Millis = 36_525 * DAY;
+
+/** A number that is none, or out of all bounds: checked first, so that sums and words are safe behind it. */
+function wrongNumber(policy: RenewPolicy): Contradiction | undefined {
+  for (const field of ["before", "every", "maxAge"] as const) {
+    const length = policy[field];
+    if (length !== undefined && !(length > 0 && length <= CENTURY))
+      return { field, message: `${field} is no length of time up to 100 years`, next: `set renew.${field}, as in 30d` };
+  }
+  const { after, jitter } = policy;
+  if (after !== undefined && !(after > 0 && after < 1))
+    return { field: "after", message: "after is no share between 0 and 100 %", next: "set renew.after, as in 66%" };
+  if (jitter !== undefined && !(jitter >= 0 && jitter < 1))
+    return { field: "jitter", message: "jitter is no share from 0 to 100 %", next: "set renew.jitter, as in 5%" };
+  return undefined;
 }
 
 function dueAgeOf(
@@ -89,8 +111,7 @@ function contradictionIn(
   life: Millis | undefined,
 ): Contradiction | undefined {
   const { dueAge, limitAge, jitter, words } = schedule;
-  // Negated comparisons, so that NaN is a contradiction too.
-  if (!(dueAge > 0))
+  if (dueAge <= 0)
     return {
       field,
       message: `due ${words}, which is no later than the issue: each new one would be due at once`,
@@ -99,15 +120,13 @@ function contradictionIn(
           ? `set renew.before below ${sayMillis(schedule.base)}, or ask for a longer life`
           : `raise renew.${field}`,
     };
-  if (policy.jitter !== undefined && !(policy.jitter >= 0))
-    return { field: "jitter", message: "jitter is negative", next: "set renew.jitter to a share from 0 to 0.2" };
-  if (!(dueAge - jitter > 0))
+  if (dueAge - jitter <= 0)
     return {
       field: "jitter",
       message: `jitter may draw the date forward by ${sayMillis(jitter)}, past the issue (due ${words})`,
       next: `set renew.jitter below ${Math.floor((dueAge / (jitter / policy.jitter!)) * 500) / 1000}`,
     };
-  if (limitAge !== undefined && !(dueAge < limitAge)) {
+  if (limitAge !== undefined && dueAge >= limitAge) {
     const what = limitAge === life ? "the end of its life" : "maxAge";
     return {
       field,
@@ -120,7 +139,7 @@ function contradictionIn(
 
 /** The earliest age at which a rotation moved forward (no window later) is worth more than it costs: half-way to due. */
 export function earliestAge(schedule: Schedule): Millis {
-  return schedule.dueAge / 2;
+  return Math.floor(schedule.dueAge / 2);
 }
 
 export function isContradiction(result: Schedule | Contradiction): result is Contradiction {
