@@ -1,0 +1,385 @@
+import { isIP } from "node:net";
+import { resolve } from "node:path";
+import type { z } from "zod";
+import { catalogue, type DriverEntry } from "../drivers/catalogue.ts";
+import { scheduleOf } from "../engine/lead.ts";
+import { sayMillis } from "../engine/time-words.ts";
+import { brief, type Checking, isBroken } from "./explain.ts";
+import { nearest } from "./nearest.ts";
+import { policyOf } from "./policy.ts";
+import type { credentialSpec, issuerSpec } from "./schema.ts";
+import { position } from "./source.ts";
+import { at, fieldText, type Path, spanAt } from "./tree.ts";
+
+/** A document whose sections were parsed one by one: what is wrong in one section does not hide the others. */
+export type Draft = Checking & { readonly name: string | undefined } & (
+    | { readonly kind: "Issuer"; readonly spec: Partial<z.output<typeof issuerSpec>> }
+    | { readonly kind: "Credential"; readonly spec: Partial<z.output<typeof credentialSpec>> }
+  );
+type Issuer = Extract<Draft, { kind: "Issuer" }>;
+type Credential = Extract<Draft, { kind: "Credential" }>;
+type Entry = DriverEntry<"target" | "trustStore" | "presenter" | "verifier" | "sensor">;
+
+interface More {
+  readonly allowed?: string;
+  readonly next?: string;
+}
+
+function report(draft: Draft, path: Path, message: string, more: More = {}): void {
+  if (isBroken(draft.tree, path)) return;
+  draft.problems.push({
+    source: draft.source,
+    span: spanAt(draft.tree, path),
+    field: fieldText(path),
+    message,
+    ...more,
+  });
+}
+
+function whereIs(draft: Draft, path: Path): string {
+  const { line, column } = position(draft.source, spanAt(draft.tree, path).from);
+  return `${draft.source.name}:${line}:${column}`;
+}
+
+/** What no schema can say: fields against other fields, and documents against other documents. */
+export function crossCheck(drafts: readonly Draft[]): void {
+  const issuers = new Map(
+    drafts.flatMap((d) => (d.kind === "Issuer" && d.name !== undefined ? [[d.name, d] as const] : [])),
+  );
+  uniqueNames(drafts);
+  uniquePaths(drafts);
+  for (const draft of drafts) {
+    if (draft.kind === "Issuer") checkIssuer(draft);
+    else checkCredential(draft, issuers);
+    commandsWithoutEnvironment(draft);
+  }
+}
+
+function uniqueNames(drafts: readonly Draft[]): void {
+  const seen = new Map<string, string>();
+  const path = ["metadata", "name"];
+  for (const draft of drafts) {
+    const key = `${draft.kind} ${draft.name}`;
+    if (draft.name === undefined) continue;
+    const first = seen.get(key);
+    if (first !== undefined) report(draft, path, `there is another ${key}, at ${first}`);
+    else seen.set(key, whereIs(draft, path));
+    // A CRL is a credential: the name it gets must be free among them.
+    if (draft.kind === "Credential" && draft.name.endsWith(".crl"))
+      report(draft, path, "names that end in .crl belong to the CRLs of issuers");
+  }
+}
+
+/** Two writers of one file would undo each other for ever. Trust stores may share: each keeps the entries of others. */
+function uniquePaths(drafts: readonly Draft[]): void {
+  const writers = new Map<string, { readonly shared: boolean; readonly where: string }>();
+  for (const draft of drafts)
+    for (const [path, entry] of entriesOf(draft)) {
+      const row = catalogue.find((c) => c.key === entry.key && c.role === entry.role);
+      for (const field of row?.writes ?? []) {
+        const place = [...path, ...field.split(".")];
+        const text = at(draft.tree, place)?.value;
+        if (text?.kind !== "scalar" || typeof text.value !== "string" || text.broken) continue;
+        const file = resolve(draft.source.baseDir, text.value);
+        const known = writers.get(file);
+        const shared = entry.role === "trustStore";
+        if (known && !(known.shared && shared)) report(draft, place, `the same path is written by ${known.where}`);
+        else if (!known) writers.set(file, { shared, where: whereIs(draft, place) });
+      }
+    }
+}
+
+function entriesOf(draft: Draft): (readonly [Path, { readonly key: string; readonly role: string }])[] {
+  if (draft.kind === "Issuer") {
+    const own =
+      draft.spec.localCA === undefined ? [] : [[["spec", "localCA"], { key: "localCA", role: "issuer" }] as const];
+    return [
+      ...own,
+      ...(draft.spec.crl?.deliver ?? []).map((e, i) => [["spec", "crl", "deliver", i, e.key], e] as const),
+    ];
+  }
+  return (["deliver", "trust", "prove"] as const).flatMap((section) =>
+    (draft.spec[section] ?? []).map((entry: Entry, i) => [["spec", section, i, entry.key], entry] as const),
+  );
+}
+
+function checkIssuer(draft: Issuer): void {
+  const { localCA, selfSigned, crl } = draft.spec;
+  const spec = at(draft.tree, ["spec"])?.value;
+  const given = spec?.kind === "mapping" ? ["localCA", "selfSigned"].filter((key) => spec.entries.has(key)) : [];
+  if (spec?.kind === "mapping" && given.length !== 1)
+    report(draft, given.length === 0 ? ["spec"] : ["spec", given[1]!], "give exactly one of localCA, selfSigned");
+  if (spec?.kind === "mapping" && spec.entries.has("crl") && selfSigned !== undefined && localCA === undefined)
+    report(draft, ["spec", "crl"], "a selfSigned issuer revokes nothing, so it has no CRL");
+  for (const [i, entry] of (crl?.deliver ?? []).entries())
+    if (entry.settings.crl === undefined)
+      report(draft, ["spec", "crl", "deliver", i, entry.key], "a CRL is delivered to a `crl` path", {
+        allowed: "files: { crl: … }",
+      });
+  if (crl) checkRenewal(draft, ["spec", "crl", "renew"], policyOf(crl.renew, 0.5), crl.lifetime);
+  if (crl) checkTimes(draft, ["spec", "crl"], crl, crl.lifetime);
+}
+
+function checkCredential(draft: Credential, issuers: ReadonlyMap<string, Issuer>): void {
+  const { issue, renew } = draft.spec;
+  const issuer = issue && checkIssuerOf(draft, issue.issuer, issuers);
+  if (issue) checkNames(draft, issue);
+  if (issue && issuer) checkLifetime(draft, issue.lifetime, issuer);
+  if (issue && renew) checkRenewal(draft, ["spec", "renew"], policyOf(renew), issue.lifetime);
+  checkTimes(draft, ["spec"], draft.spec, issue?.lifetime);
+  checkProve(draft);
+  checkRefusals(draft, issuer);
+  checkTargets(draft);
+}
+
+function checkIssuerOf(draft: Credential, name: string, issuers: ReadonlyMap<string, Issuer>): Issuer | undefined {
+  const issuer = issuers.get(name);
+  if (issuer) return issuer;
+  const meant = nearest(name, [...issuers.keys()]);
+  report(
+    draft,
+    ["spec", "issue", "issuer"],
+    `there is no Issuer named "${brief(name)}"${meant === undefined ? "" : `; did you mean "${meant}"?`}`,
+    { allowed: [...issuers.keys()].join(", ") || "none: no Issuer document was given" },
+  );
+  return undefined;
+}
+
+function checkNames(draft: Credential, issue: NonNullable<Credential["spec"]["issue"]>): void {
+  const { dnsNames, ipAddresses, uris, emails, usages } = issue;
+  if (usages.includes("server") && dnsNames.length + ipAddresses.length + uris.length === 0)
+    report(
+      draft,
+      ["spec", "issue"],
+      "a server certificate needs dnsNames, ipAddresses or uris: verifiers ignore the subject",
+    );
+  for (const [field, list] of Object.entries({ dnsNames, ipAddresses, uris, emails, usages }))
+    for (const [i, value] of list.entries())
+      if ((list as readonly string[]).indexOf(value) < i)
+        report(draft, ["spec", "issue", field, i], `"${brief(value)}" stands in ${field} twice`);
+}
+
+function checkLifetime(draft: Credential, lifetime: number, issuer: Issuer): void {
+  const path = ["spec", "issue", "lifetime"];
+  const settings = issuer.spec.localCA as DriverEntry<"issuer">["settings"] | undefined;
+  if (!settings || !("maxLifetime" in settings)) return;
+  if (lifetime > settings.maxLifetime)
+    report(draft, path, `${sayMillis(lifetime)} is longer than its issuer signs (${sayMillis(settings.maxLifetime)})`, {
+      next: `shorten it, or raise maxLifetime at ${whereIs(issuer, ["spec", "localCA", "maxLifetime"])}`,
+    });
+  else if (lifetime > settings.lifetime)
+    report(draft, path, `${sayMillis(lifetime)} is longer than its CA lives (${sayMillis(settings.lifetime)})`);
+}
+
+function checkRenewal(draft: Draft, path: Path, policy: ReturnType<typeof policyOf>, lifetime: number): void {
+  const schedule = scheduleOf(policy, lifetime);
+  if ("message" in schedule) report(draft, [...path, schedule.field], schedule.message, { next: schedule.next });
+}
+
+/** A quiet window that outlasts the time between two rotations would never end before the next one. */
+function checkTimes(
+  draft: Draft,
+  path: Path,
+  spec: Pick<Credential["spec"], "quiet" | "timing" | "renew">,
+  life?: number,
+): void {
+  const { quiet, timing, renew } = spec;
+  if (timing && timing.poll > timing.patience)
+    report(
+      draft,
+      [...path, "timing", "poll"],
+      `a pause of ${sayMillis(timing.poll)} is longer than the patience of ${sayMillis(timing.patience)}`,
+    );
+  if (timing && timing.freshness <= timing.poll)
+    report(
+      draft,
+      [...path, "timing", "freshness"],
+      `findings that die after ${sayMillis(timing.freshness)} do not live from one look to the next (poll ${sayMillis(timing.poll)})`,
+    );
+  if (!quiet || !renew || life === undefined) return;
+  const schedule = scheduleOf(policyOf(renew), life);
+  if ("message" in schedule) return;
+  const { window, ...periods } = quiet;
+  for (const [field, length] of Object.entries(window === undefined ? periods : { window })) {
+    const wait = field === "window" ? length! : length! * 1.25;
+    if (wait >= schedule.dueAge)
+      report(
+        draft,
+        [...path, "quiet", field],
+        `a quiet window of ${sayMillis(wait)} outlasts the time from one rotation to the next (${sayMillis(schedule.dueAge)})`,
+      );
+  }
+}
+
+function checkProve(draft: Credential): void {
+  const { prove, issue } = draft.spec;
+  if (!prove || prove.length === 0) return;
+  if (prove.every((entry) => entry.role === "sensor"))
+    report(draft, ["spec", "prove"], "nothing to prove with: a record of use alone shows no new certificate", {
+      allowed: "at least one tls or mutualTls entry",
+    });
+  for (const [i, entry] of prove.entries()) {
+    const path = ["spec", "prove", i, entry.key];
+    const needs = entry.role === "presenter" ? "server" : "client";
+    if (issue && entry.role !== "sensor" && !issue.usages.includes(needs))
+      report(
+        draft,
+        path,
+        `${entry.key} looks at a ${needs} certificate, but issue.usages says ${issue.usages.join(", ")}`,
+        {
+          next: `add ${needs} to spec.issue.usages (${whereIs(draft, ["spec", "issue", "usages"])}), or take this entry out`,
+        },
+      );
+    if (issue && entry.role === "presenter" && issue.usages.includes("server"))
+      checkServerName(draft, [...path, "serverName"], entry.settings.serverName, issue);
+    if (entry.role === "sensor") checkSensor(draft, path, entry.settings.member);
+  }
+}
+
+function checkServerName(
+  draft: Credential,
+  path: Path,
+  name: string,
+  issue: NonNullable<Credential["spec"]["issue"]>,
+): void {
+  const covered = isIP(name)
+    ? issue.ipAddresses.includes(name)
+    : issue.dnsNames.some((pattern) => covers(pattern, name));
+  // A certificate of URIs only (SPIFFE) is not checked by host name.
+  if (covered || issue.dnsNames.length + issue.ipAddresses.length === 0) return;
+  const names = [...issue.dnsNames, ...issue.ipAddresses];
+  const meant = nearest(name, names);
+  report(
+    draft,
+    path,
+    `"${brief(name)}" is not a name of the certificate${meant === undefined ? "" : `; did you mean "${meant}"?`}`,
+    {
+      allowed: brief(names.join(", ")),
+    },
+  );
+}
+
+/** RFC 9525 section 6.3: a wildcard stands for exactly the leftmost label. */
+function covers(pattern: string, name: string): boolean {
+  const [p, n] = [pattern.toLowerCase(), name.toLowerCase()];
+  return p === n || (p.startsWith("*.") && n.includes(".") && n.slice(n.indexOf(".")) === p.slice(1));
+}
+
+function checkSensor(draft: Credential, path: Path, member: string): void {
+  const verifiers = (draft.spec.prove ?? []).flatMap((entry) => (entry.role === "verifier" ? [entry.settings] : []));
+  if (verifiers.length === 0) {
+    report(
+      draft,
+      path,
+      "an access log records client certificates: it needs the mutualTls entry whose server writes it",
+    );
+    return;
+  }
+  const listed = verifiers.flatMap((settings) => settings.addresses ?? []);
+  if (verifiers.some((settings) => settings.resolve !== undefined) || listed.includes(member)) return;
+  const meant = nearest(member, listed);
+  report(
+    draft,
+    [...path, "member"],
+    `"${brief(member)}" is not an address of a mutualTls entry${meant === undefined ? "" : `; did you mean "${meant}"?`}`,
+    {
+      allowed: listed.join(", "),
+    },
+  );
+}
+
+function checkRefusals(draft: Credential, issuer: Issuer | undefined): void {
+  const { prove, trust, revoke } = draft.spec;
+  if (!prove || !trust) return;
+  const pins = trust.length > 0;
+  const hasCrl = issuer && at(issuer.tree, ["spec", "crl"]) !== undefined;
+  const selfSigned = issuer && at(issuer.tree, ["spec", "selfSigned"]) !== undefined;
+  const verifiers = [...prove.entries()].flatMap(([i, e]) =>
+    e.role === "verifier" ? [{ i, refuses: e.settings.refuses }] : [],
+  );
+  for (const { i, refuses } of verifiers) {
+    const path = ["spec", "prove", i, "mutualTls", "refuses"];
+    if (refuses === "crl" && issuer && !hasCrl)
+      report(draft, path, `refuses: crl needs a CRL, and Issuer ${issuer.name} has none`, {
+        next: `add spec.crl to the issuer (${whereIs(issuer, ["spec"])})`,
+      });
+    if (refuses === "crl" && pins)
+      report(draft, path, "refuses: crl beside spec.trust: pinned certificates are refused by taking their pin out", {
+        allowed: "refuses: pins",
+      });
+    if (refuses === "pins" && !pins)
+      report(draft, path, "refuses: pins needs spec.trust, the files that list the accepted certificates");
+  }
+  if (pins && !verifiers.some((v) => v.refuses === "pins"))
+    report(
+      draft,
+      ["spec", "trust"],
+      "spec.trust lists pins, but no mutualTls entry says refuses: pins: nobody could be seen refusing",
+      {
+        next: "add refuses: pins to the mutualTls entry whose server reads them",
+      },
+    );
+  for (const [i, entry] of trust.entries())
+    if (entry.settings.crl !== undefined)
+      report(
+        draft,
+        ["spec", "trust", i, entry.key, "crl"],
+        "pins are certificates; a CRL is delivered by its issuer (spec.crl of the Issuer)",
+        {
+          allowed: "bundle, truststore",
+        },
+      );
+  if (selfSigned && !pins)
+    report(
+      draft,
+      ["spec"],
+      "a self-signed certificate is accepted only where it is pinned, and there is no spec.trust",
+    );
+  if (revoke === true && !pins && issuer && !hasCrl)
+    report(
+      draft,
+      ["spec", "revoke"],
+      `revoke: true needs a way to refuse: a CRL of Issuer ${issuer.name}, or pins (spec.trust)`,
+    );
+}
+
+/** The words a validate command may use for the staged files. */
+const PLACEHOLDERS = ["certificate", "privateKey", "chain", "keystore", "combined"];
+
+function checkTargets(draft: Credential): void {
+  for (const [i, entry] of (draft.spec.deliver ?? []).entries()) {
+    const path = ["spec", "deliver", i];
+    const { mode, validate } = entry.settings;
+    if ((Number.parseInt(mode, 8) & 0o007) !== 0)
+      report(draft, [...path, entry.key, "mode"], `mode ${mode} lets every user of the host at the private key`, {
+        allowed: '"0600", or "0640" with a group',
+      });
+    for (const [j, word] of (validate?.command ?? []).entries())
+      for (const [, name] of word.matchAll(/\{([A-Za-z]+)\}/g)) {
+        const meant = PLACEHOLDERS.includes(name!) ? undefined : nearest(name!, PLACEHOLDERS);
+        if (meant !== undefined)
+          report(
+            draft,
+            [...path, "validate", "command", j],
+            `unknown placeholder {${brief(name!)}}; did you mean {${meant}}?`,
+            {
+              allowed: PLACEHOLDERS.map((p) => `{${p}}`).join(", "),
+            },
+          );
+      }
+  }
+}
+
+/** Arguments of a process are visible to every user of the host, so nothing from the environment may go there. */
+function commandsWithoutEnvironment(draft: Draft): void {
+  const visit = (path: Path): void => {
+    const node = at(draft.tree, path)?.value;
+    if (node?.kind === "sequence") for (const i of node.items.keys()) visit([...path, i]);
+    if (node?.kind === "mapping") for (const name of node.entries.keys()) visit([...path, name]);
+    if (node?.kind === "scalar" && node.from.length > 0 && path.at(-2) === "command")
+      report(draft, path, `the value of ${node.from.join(", ")} would be visible in the process list`, {
+        next: "let the program read its environment or a file instead",
+      });
+  };
+  visit(["spec"]);
+}
