@@ -91,11 +91,20 @@ export async function request(address: string, look: Look = {}): Promise<Answer>
   ];
   const ran = await run("curl", args, "", (look.timeout ?? 10) + 5);
   const raw = ran.out + ran.err;
-  // In TLS 1.3 the client certificate is judged after the handshake: the alert comes where the reply would.
-  const alert = /\balert ([a-z][a-z ]+?)(?:, errno|\s*$|\n)/m.exec(ran.err)?.[1];
   if (ran.code === 0) return reply(ran.out);
-  if (alert !== undefined) return { saw: "alert", alert: alert.trim().replaceAll(" ", "_"), raw };
-  return { saw: "nothing", why: ran.err.trim() || `curl ended with ${ran.code}`, raw };
+  const alert = alertIn(ran.err);
+  if (alert !== undefined) return { saw: "alert", alert, raw };
+  // curl has words of its own for some alerts (certificate_expired in TLS 1.2): ask s_client what came over the wire.
+  const again = await run("openssl", sessionArgs(address, look), closingRequest(look), look.timeout);
+  const second = alertIn(again.err);
+  if (second !== undefined) return { saw: "alert", alert: second, raw: raw + again.err };
+  return { saw: "nothing", why: ran.err.trim().split("\n")[0] || `curl ended with ${ran.code}`, raw: raw + again.err };
+}
+
+/** OpenSSL's words for the alert a server sent: `sslv3 alert certificate revoked`. */
+function alertIn(text: string): string | undefined {
+  const words = /\balert ([a-z][a-z ]+?)(?:, errno|:|\s*$)/m.exec(text)?.[1];
+  return words?.trim().replaceAll(" ", "_");
 }
 
 function reply(text: string): Answer {

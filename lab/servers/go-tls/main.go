@@ -33,7 +33,7 @@ type options struct {
 // loaded is everything read from files at one moment.
 type loaded struct {
 	certificate tls.Certificate
-	roots       *x509.CertPool
+	roots       []byte // PEM
 	crls        []*x509.RevocationList
 }
 
@@ -48,10 +48,10 @@ func load(o options) (*loaded, error) {
 		if err != nil {
 			return nil, err
 		}
-		state.roots = x509.NewCertPool()
-		if !state.roots.AppendCertsFromPEM(text) {
+		if !x509.NewCertPool().AppendCertsFromPEM(text) {
 			return nil, fmt.Errorf("%s: no certificate in it", o.ca)
 		}
+		state.roots = text
 	}
 	if o.crl != "" {
 		text, err := os.ReadFile(o.crl)
@@ -97,21 +97,11 @@ func (l *loaded) checkRevocation(chain []*x509.Certificate) error {
 	return nil
 }
 
-// verdict tries the state in force and, while a reload is young and -honour-old is set, the one before it.
-func verdict(states []*loaded, sent []*x509.Certificate) error {
+// revoked asks the state in force and, while a reload is young and -honour-old is set, the one before it.
+func revoked(states []*loaded, chains [][]*x509.Certificate) error {
 	var first error
 	for _, state := range states {
-		intermediates := x509.NewCertPool()
-		for _, c := range sent[1:] {
-			intermediates.AddCert(c)
-		}
-		chains, err := sent[0].Verify(x509.VerifyOptions{
-			Roots: state.roots, Intermediates: intermediates,
-			KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-		})
-		if err == nil {
-			err = state.checkRevocation(chains[0])
-		}
+		err := state.checkRevocation(chains[0])
 		if err == nil {
 			return nil
 		}
@@ -123,12 +113,13 @@ func verdict(states []*loaded, sent []*x509.Certificate) error {
 }
 
 type server struct {
-	options   options
-	now       atomic.Value // *loaded
-	mutex     sync.Mutex
-	before    *loaded
-	beforeEnd time.Time
-	log       *os.File
+	options    options
+	now        atomic.Value // *loaded
+	mutex      sync.Mutex
+	before     *loaded
+	beforeEnd  time.Time
+	log        *os.File
+	minVersion uint16
 }
 
 func (s *server) states() []*loaded {
@@ -159,29 +150,32 @@ func (s *server) reload() {
 	fmt.Println("reloaded")
 }
 
-func (s *server) config() *tls.Config {
+// config is made anew for each connection, so that trust and certificate are those in force when it begins. The
+// standard library picks the alert: unknown_ca, certificate_expired, and bad_certificate for what VerifyConnection says.
+func (s *server) config(*tls.ClientHelloInfo) (*tls.Config, error) {
+	states := s.states()
 	config := &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return &s.now.Load().(*loaded).certificate, nil
-		},
-	}
-	if s.options.minVersion == "1.3" {
-		config.MinVersion = tls.VersionTLS13
+		MinVersion:   s.minVersion,
+		Certificates: []tls.Certificate{states[0].certificate},
 	}
 	if s.options.ca == "" {
-		return config
+		return config, nil
 	}
-	// The chain is judged in VerifyConnection, which a resumed session does not skip; RequireAnyClientCert sends no CA hints.
-	config.ClientAuth = tls.RequireAnyClientCert
+	config.ClientAuth = tls.RequireAndVerifyClientCert
+	config.ClientCAs = x509.NewCertPool()
+	for _, state := range states {
+		config.ClientCAs.AppendCertsFromPEM(state.roots)
+	}
+	// Also asked for a resumed session, unlike VerifyPeerCertificate.
 	config.VerifyConnection = func(state tls.ConnectionState) error {
-		err := verdict(s.states(), state.PeerCertificates)
-		if err != nil {
-			fmt.Println("refused:", err)
-		}
-		return err
+		return revoked(states, state.VerifiedChains)
 	}
-	return config
+	return config, nil
+}
+
+// certificate satisfies tls.Listen, which wants one although every connection has a config of its own.
+func (s *server) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return &s.states()[0].certificate, nil
 }
 
 type use struct {
@@ -235,7 +229,10 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	s := &server{options: o}
+	s := &server{options: o, minVersion: tls.VersionTLS12}
+	if o.minVersion == "1.3" {
+		s.minVersion = tls.VersionTLS13
+	}
 	s.now.Store(state)
 	if o.accessLog != "" {
 		if s.log, err = os.OpenFile(o.accessLog, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600); err != nil {
@@ -243,7 +240,7 @@ func main() {
 			os.Exit(1)
 		}
 	}
-	listener, err := tls.Listen("tcp", o.listen, s.config())
+	listener, err := tls.Listen("tcp", o.listen, &tls.Config{GetConfigForClient: s.config, GetCertificate: s.certificate})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
