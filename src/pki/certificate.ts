@@ -185,6 +185,23 @@ export class Certificate {
     return checkSignature(this.signatureDetails, this.tbs, this.signature, issuer.publicKey);
   }
 
+  /** Decodes every field that other rooms read; afterwards no getter throws, except `publicKey`. */
+  decodeAll(): this {
+    void this.subject;
+    void this.issuer;
+    void this.names;
+    void this.basicConstraints;
+    void this.keyUsage;
+    void this.extendedKeyUsage;
+    void this.ski;
+    void this.aki;
+    void this.nameConstraints;
+    void this.crlDistributionPoints;
+    void this.algorithm;
+    void this.signatureDetails;
+    return this;
+  }
+
   toJSON() {
     const { fingerprint, spki, serial, subject, issuer, notBefore, notAfter, names, algorithm } = this;
     return { fingerprint, spki, serial, subject, issuer, notBefore, notAfter, names, algorithm };
@@ -230,35 +247,19 @@ export function serialText(bytes: Buffer): string {
 /** Decodes only the outer structure; getters may throw GyreError `input` later. For `scan`, which reads thousands. */
 export const readCertificateLazily = (der: Buffer, what = "certificate"): Certificate => new Certificate(der, what);
 
-function decodeAll(certificate: Certificate): Certificate {
-  void certificate.subject;
-  void certificate.issuer;
-  void certificate.names;
-  void certificate.basicConstraints;
-  void certificate.keyUsage;
-  void certificate.extendedKeyUsage;
-  void certificate.ski;
-  void certificate.aki;
-  void certificate.nameConstraints;
-  void certificate.crlDistributionPoints;
-  void certificate.algorithm;
-  void certificate.signatureDetails;
-  return certificate;
-}
-
 /**
  * Every certificate of a PEM text, in its order, or the one of a DER file. Throws GyreError `input` with the line: a
  * damaged block, a malformed certificate, or none at all. `where` names the file.
  */
 export function parseCertificates(input: string | Uint8Array, where = "certificate"): Certificate[] {
-  if (looksLikeDer(input)) return [decodeAll(new Certificate(Buffer.from(input), where))];
+  if (looksLikeDer(input)) return [new Certificate(Buffer.from(input), where).decodeAll()];
   const file = parsePem(input, where);
   const found: Certificate[] = [];
   for (const block of file.blocks) {
     if (block.kind !== "certificate" && block.kind !== "trusted-certificate") continue;
     // OpenSSL's TRUSTED CERTIFICATE has its trust settings after the certificate.
     const der = block.kind === "certificate" ? block.der : new DerReader(block.der, where).element(TAG.sequence);
-    found.push(decodeAll(new Certificate(der, `${where}:${block.line}`)));
+    found.push(new Certificate(der, `${where}:${block.line}`).decodeAll());
   }
   if (found.length === 0) throw nothingFound("certificate", file, where);
   return found;

@@ -9,6 +9,8 @@ import { type DerReader, derNull, integer, octetString, oid, sequence, TAG } fro
 
 /** More rounds than any tool writes; a file that asks for more wants to stop us, not to be read. */
 export const MAX_ITERATIONS = 5_000_000;
+/** The same for PKCS#12's own derivation, which runs in JavaScript: a million rounds take about a second. */
+export const MAX_PKCS12_ITERATIONS = 1_000_000;
 /** OWASP's number for PBKDF2-HMAC-SHA256 (2023). */
 export const KEY_ITERATIONS = 600_000;
 
@@ -63,7 +65,7 @@ export function decryptPbe(algorithm: DerReader, data: Buffer, passphrase: Buffe
   if (id === PBES2) return decryptPbes2(params, data, passphrase);
   if (id !== PKCS12_3DES) return unsupported(what, id);
   const salt = params.content(TAG.octetString);
-  const iterations = rounds(params);
+  const iterations = rounds(params, MAX_PKCS12_ITERATIONS);
   const password = pkcs12Password(passphrase);
   const key = pkcs12Kdf("sha1", 1, password, salt, iterations, 24);
   const iv = pkcs12Kdf("sha1", 2, password, salt, iterations, 8);
@@ -90,10 +92,10 @@ function decryptPbes2(params: DerReader, data: Buffer, passphrase: Buffer): Buff
 }
 
 /** Reads an iteration count within bounds. */
-export function rounds(reader: DerReader): number {
+export function rounds(reader: DerReader, most = MAX_ITERATIONS): number {
   const iterations = reader.smallInteger();
-  if (iterations < 1 || iterations > MAX_ITERATIONS)
-    reader.fail(`it asks for ${iterations} rounds of key derivation; at most ${MAX_ITERATIONS} are done`);
+  if (iterations < 1 || iterations > most)
+    reader.fail(`it asks for ${iterations} rounds of key derivation; at most ${most} are done`);
   return iterations;
 }
 
