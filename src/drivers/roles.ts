@@ -22,6 +22,8 @@ export interface DriverFacts {
   readonly restore?: boolean;
   readonly canRefuse?: boolean;
   readonly revoke?: boolean;
+  /** The issuer signs with the credential's own key (self-signed): it is handed the key. */
+  readonly needsKey?: boolean;
   /** Milliseconds. */
   readonly maxLifetime?: number;
   readonly seesUse?: boolean;
@@ -62,6 +64,8 @@ export interface IssueOrder {
   readonly lifetime: number;
   /** DER CSR, signed by the new key: possession is checked by the issuer. */
   readonly csr: Buffer;
+  /** PKCS#8 PEM; given only to an issuer whose facts say `needsKey`. */
+  readonly key?: Secret;
 }
 export interface Issued {
   /** PEM leaf, PEM intermediates, PEM roots. For a CRL: `certificate` is the CRL's PEM. */

@@ -29,7 +29,7 @@ export interface Generation {
   /** For a CRL: thisUpdate and nextUpdate. */
   readonly notBefore: Instant;
   readonly notAfter: Instant;
-  /** Evidence digest of the public part: PEM, leaf first, then the chain. */
+  /** Evidence digest of the public part: JSON { certificate, chain, roots }, each PEM. */
   readonly material: Digest;
 }
 
@@ -133,6 +133,8 @@ export interface Party {
   readonly id: string;
   readonly driver: string;
   readonly facts: Facts;
+  /** For a target: the version stored when the plan was made; another one at delivery is a conflict. */
+  readonly version?: string;
 }
 
 /** Driver facts as data; absent means the worst. The plan is made from them. */
@@ -149,6 +151,8 @@ export interface Facts {
   readonly canRefuse?: boolean;
   /** The issuer can revoke and publish a CRL. */
   readonly revoke?: boolean;
+  /** The issuer signs with the credential's own key (self-signed). */
+  readonly needsKey?: boolean;
   /** Lifetime limits of an issuer. */
   readonly maxLifetime?: Millis;
   /** The sensor sees who used a credential. */

@@ -30,6 +30,7 @@ export interface StepState {
   readonly doneAt?: Instant;
   readonly did?: string;
   readonly readBack?: boolean;
+  readonly evidence?: Digest;
   readonly failures: readonly { readonly at: Instant; readonly error: ErrorData; readonly op: OpId }[];
   readonly attempts: number;
 }
@@ -289,7 +290,13 @@ function done(
   rotation.pending = undefined;
   const before = rotation.steps.get(opKey(event.op))!;
   const { pending: _, ...rest } = before;
-  rotation.steps.set(opKey(event.op), { ...rest, doneAt: at, did: event.did, readBack: event.readBack });
+  rotation.steps.set(opKey(event.op), {
+    ...rest,
+    doneAt: at,
+    did: event.did,
+    readBack: event.readBack,
+    ...(event.evidence === undefined ? {} : { evidence: event.evidence }),
+  });
   if (event.generation !== undefined) lineage.generations.set(event.generation.number, event.generation);
   if (event.step.kind === "destroy") lineage.destroyed.add(event.step.generation);
 }

@@ -1,5 +1,15 @@
 import type { Due } from "../engine/due.ts";
-import type { ClaimName, Digest, Generation, Grade, Instant, Plan, Reason, StageName, StepRef } from "../engine/model.ts";
+import type {
+  ClaimName,
+  Digest,
+  Generation,
+  Grade,
+  Instant,
+  Plan,
+  Reason,
+  StageName,
+  StepRef,
+} from "../engine/model.ts";
 import type { Lineage, Rotation } from "../engine/state.ts";
 
 /** What hosts (cli, server, agent) see of the runtime. Implemented by estate.ts. */
@@ -16,7 +26,11 @@ export interface Estate {
   show(name: string): Promise<{ readonly lineage: Lineage; readonly entries: readonly TimelineEntry[] }>;
   /** Asks for the way back and walks it. Code `refused` when something irreversible was begun. */
   revert(name: string, options: RotateOptions & { by: string; reason: string }): Promise<Outcome>;
-  waive(name: string, member: string, options: { by: string; reason: string; expires: Instant; claim?: ClaimName }): Promise<void>;
+  waive(
+    name: string,
+    member: string,
+    options: { by: string; reason: string; expires: Instant; claim?: ClaimName },
+  ): Promise<void>;
   approve(name: string, options: { by: string }): Promise<Digest>;
   /** Who uses or holds a certificate with this SHA-256 fingerprint (or a prefix of 8 or more hex digits), across journals, targets, presenters and sensors. */
   who(fingerprint: string): Promise<readonly Whereabouts[]>;
@@ -54,8 +68,21 @@ export interface RotateOptions extends PlanOptions {
 /** Told as it happens; hosts render it. */
 export type Progress =
   | { readonly type: "started"; readonly rotation: string; readonly plan: Plan; readonly resumed: boolean }
-  | { readonly type: "step"; readonly stage: StageName; readonly step: StepRef; readonly state: "doing" | "done" | "failed"; readonly words: string }
-  | { readonly type: "looked"; readonly stage: StageName; readonly claim: ClaimName; readonly yes: number; readonly total: number; readonly exceptions: readonly { member: string; what: string }[] }
+  | {
+      readonly type: "step";
+      readonly stage: StageName;
+      readonly step: StepRef;
+      readonly state: "doing" | "done" | "failed";
+      readonly words: string;
+    }
+  | {
+      readonly type: "looked";
+      readonly stage: StageName;
+      readonly claim: ClaimName;
+      readonly yes: number;
+      readonly total: number;
+      readonly exceptions: readonly { member: string; what: string }[];
+    }
   | { readonly type: "passed"; readonly stage: StageName; readonly words: string }
   | { readonly type: "waiting"; readonly stage: StageName; readonly until: Instant; readonly why: string }
   | { readonly type: "held"; readonly stage: StageName; readonly words: string; readonly reasons: readonly Reason[] }
@@ -67,12 +94,28 @@ export type Progress =
 export type Outcome =
   | { readonly result: "closed"; readonly rotation: string; readonly grade: Grade; readonly receipt: string }
   | { readonly result: "nothing due"; readonly due: Due }
-  | { readonly result: "held"; readonly rotation: string; readonly stage: StageName; readonly reasons: readonly Reason[] }
-  | { readonly result: "waiting"; readonly rotation: string; readonly stage: StageName; readonly until: Instant; readonly why: string }
+  | {
+      readonly result: "held";
+      readonly rotation: string;
+      readonly stage: StageName;
+      readonly reasons: readonly Reason[];
+    }
+  | {
+      readonly result: "waiting";
+      readonly rotation: string;
+      readonly stage: StageName;
+      readonly until: Instant;
+      readonly why: string;
+    }
   /** By failure (`failed`) or by request. */
   | { readonly result: "put back"; readonly rotation: string; readonly why: string; readonly failed: boolean }
   /** Failed and could not be put back. */
-  | { readonly result: "stuck"; readonly rotation: string; readonly stage: StageName; readonly reasons: readonly Reason[] };
+  | {
+      readonly result: "stuck";
+      readonly rotation: string;
+      readonly stage: StageName;
+      readonly reasons: readonly Reason[];
+    };
 
 export interface CredentialStatus {
   readonly name: string;
@@ -80,7 +123,12 @@ export interface CredentialStatus {
   readonly current?: Generation;
   readonly due?: Due;
   readonly active?: Rotation;
-  readonly lastClosed?: { readonly rotation: string; readonly grade: Grade; readonly at: Instant; readonly receipt?: string };
+  readonly lastClosed?: {
+    readonly rotation: string;
+    readonly grade: Grade;
+    readonly at: Instant;
+    readonly receipt?: string;
+  };
   /** Generations that were not seen refused and have not expired. */
   readonly outstanding: readonly Generation[];
   readonly orphans: number;
@@ -117,4 +165,8 @@ export interface Diagnosis {
 }
 
 /** Opens an estate from manifests (files or directories) and a state directory (created on first use). */
-export type OpenEstate = (options: { manifests: readonly string[]; stateDirectory: string; env: Readonly<Record<string, string | undefined>> }) => Promise<Estate>;
+export type OpenEstate = (options: {
+  manifests: readonly string[];
+  stateDirectory: string;
+  env: Readonly<Record<string, string | undefined>>;
+}) => Promise<Estate>;

@@ -1,0 +1,145 @@
+import { createAccessLogSensor } from "../drivers/access-log/sensor.ts";
+import type { DriverEntry, DriverRole } from "../drivers/catalogue.ts";
+import { createFilesTarget } from "../drivers/files/target.ts";
+import { createFilesTrustStore } from "../drivers/files/trust-store.ts";
+import { openLocalCa } from "../drivers/local-ca/local-ca.ts";
+import { createSelfSigned } from "../drivers/local-ca/self-signed.ts";
+import type { Issuer, Presenter, Sensor, Target, TrustStore, Verifier } from "../drivers/roles.ts";
+import { createTlsPresenter } from "../drivers/tls/presenter.ts";
+import { createTlsVerifier } from "../drivers/tls/verifier.ts";
+import { GyreError } from "../errors.ts";
+import type { CredentialManifest, IssuerManifest, Manifests } from "../manifest/manifest.ts";
+import type { Clock } from "./clock.ts";
+import { crlTarget } from "./crl-target.ts";
+import type { Bound, Parties } from "./parties.ts";
+
+interface Instances {
+  readonly target: Target;
+  readonly trustStore: TrustStore;
+  readonly presenter: Presenter;
+  readonly verifier: Verifier;
+  readonly sensor: Sensor;
+}
+type Bindable = keyof Instances & DriverRole;
+type Constructors = {
+  readonly [R in Bindable]: {
+    readonly [D in DriverEntry<R>["driver"]]: (
+      settings: Extract<DriverEntry<R>, { driver: D }>["settings"],
+      baseDir: string,
+    ) => Instances[R];
+  };
+};
+
+/** The constructor behind every row of the catalogue. */
+const constructors: Constructors = {
+  target: { files: (settings, baseDir) => createFilesTarget(settings, { baseDir }) },
+  trustStore: { files: (settings, baseDir) => createFilesTrustStore(settings, { baseDir }) },
+  presenter: { tls: (settings) => createTlsPresenter(settings) },
+  verifier: { tls: (settings) => createTlsVerifier(settings) },
+  sensor: { "access-log": (settings) => createAccessLogSensor(settings) },
+};
+
+/** A manifest's entry, as far as binding looks at it; which settings fit which driver was checked when it was read. */
+interface AnyEntry {
+  readonly key: string;
+  readonly driver: string;
+  readonly settings: unknown;
+}
+
+/** Instances for a manifest's entries of one role, with ids that name them in plans, holds and waivers. */
+export function bindAll<R extends Bindable>(
+  role: R,
+  entries: readonly AnyEntry[],
+  baseDir: string,
+): Bound<Instances[R]>[] {
+  const make = constructors[role] as unknown as Readonly<
+    Record<string, (settings: unknown, baseDir: string) => Instances[R]>
+  >;
+  const taken = new Set<string>();
+  return entries.map((entry) => {
+    const instance = make[entry.driver]!(entry.settings, baseDir);
+    const id = idOf(entry, instance);
+    const unique = taken.has(id) ? `${id} #${taken.size + 1}` : id;
+    taken.add(unique);
+    return { id: unique, driver: entry.driver, instance };
+  });
+}
+
+/** A place is its own id; servers go by their key and server name. */
+function idOf(entry: AnyEntry, instance: object): string {
+  if ("place" in instance && typeof instance.place === "string") return instance.place;
+  const { serverName } = entry.settings as { serverName?: string };
+  return serverName === undefined ? entry.key : `${entry.key} ${serverName}`;
+}
+
+/** Issuers by name, opened when first asked for: a CA that cannot be opened stops only what needs it. */
+export class Issuers {
+  readonly #manifests: Manifests;
+  readonly #clock: Clock;
+  readonly #open = new Map<string, Promise<Issuer>>();
+
+  constructor(manifests: Manifests, clock: Clock) {
+    this.#manifests = manifests;
+    this.#clock = clock;
+  }
+
+  manifest(name: string): IssuerManifest {
+    const found = this.#manifests.issuers.find((issuer) => issuer.name === name);
+    if (found === undefined) throw new GyreError({ code: "manifest", message: `there is no issuer ${name}` });
+    return found;
+  }
+
+  get(name: string): Promise<Issuer> {
+    let opened = this.#open.get(name);
+    if (opened === undefined) {
+      opened = openIssuer(this.manifest(name), this.#clock);
+      this.#open.set(name, opened);
+    }
+    return opened;
+  }
+}
+
+async function openIssuer({ driver, baseDir }: IssuerManifest, clock: Clock): Promise<Issuer> {
+  const options = { baseDir, now: () => clock.now() };
+  switch (driver.driver) {
+    case "local-ca":
+      return openLocalCa(driver.settings, options);
+    case "self-signed":
+      return createSelfSigned(driver.settings, options);
+    default:
+      return driver satisfies never;
+  }
+}
+
+/** Everything one credential's rotation talks to. A CRL's places are its targets; a certificate's CRL places carry its refusal. */
+export async function bindParties(
+  manifest: CredentialManifest,
+  manifests: Manifests,
+  issuers: Issuers,
+  previousCrl: () => Promise<string | undefined>,
+): Promise<Parties> {
+  const { baseDir } = manifest;
+  const issuer = {
+    id: manifest.issuer,
+    driver: issuers.manifest(manifest.issuer).driver.driver,
+    instance: await issuers.get(manifest.issuer),
+  };
+  const stores = bindAll("trustStore", manifest.trustStores, baseDir);
+  const proof = {
+    issuer,
+    presenters: bindAll("presenter", manifest.presenters, baseDir),
+    verifiers: bindAll("verifier", manifest.verifiers, baseDir),
+    sensors: bindAll("sensor", manifest.sensors, baseDir),
+  };
+  if (manifest.kind === "crl") {
+    const targets = stores.map((store) => ({
+      ...store,
+      instance: crlTarget(store.instance, () => manifest.request.subject, previousCrl),
+    }));
+    return { ...proof, targets, trustStores: [] };
+  }
+  const crl = manifests.credentials.find((other) => other.kind === "crl" && other.issuer === manifest.issuer);
+  const refusing =
+    manifest.strategy === "overlap" || crl === undefined ? stores : bindAll("trustStore", crl.trustStores, crl.baseDir);
+  return { ...proof, targets: bindAll("target", manifest.targets, baseDir), trustStores: refusing };
+}

@@ -1,0 +1,291 @@
+import type { Issued, Issuer, Stored, Target, TrustStore } from "../drivers/roles.ts";
+import type { Event, OpId } from "../engine/events.ts";
+import type { Digest, Generation, StepKind, StepRef } from "../engine/model.ts";
+import { GyreError } from "../errors.ts";
+import {
+  type Context,
+  generationAt,
+  keyName,
+  materialOf,
+  named,
+  publicMaterial,
+  sessionName,
+  stepFor,
+} from "./context.ts";
+import {
+  addCertificate,
+  checkIssued,
+  describeIssued,
+  keyFor,
+  listsCertificate,
+  listsRevoked,
+  newCsr,
+  removeCertificate,
+  sameMaterial,
+} from "./material.ts";
+import { boundTo } from "./parties.ts";
+
+/** What an effect left behind, for its StepDone. */
+export interface Effect {
+  readonly did: string;
+  readonly generation?: Generation;
+  readonly evidence?: Digest;
+}
+
+/** `absent`: it certainly did not happen. `unknowable`: the system cannot be asked, so it may have. */
+export type ReadBack = Effect | "absent" | "unknowable";
+
+interface Row {
+  /** Does it. Throws GyreError; `retry: "read back"` when it may have happened all the same. */
+  readonly perform: (context: Context, step: StepRef, op: OpId) => Promise<Effect>;
+  /** Looks whether it happened, and changes nothing (but finishes a delivery that was cut off half-way). */
+  readonly readBack: (context: Context, step: StepRef, op: OpId) => Promise<ReadBack>;
+}
+
+/** Repeating it is harmless, so after a crash it is simply done again. */
+const repeatable = async (): Promise<ReadBack> => "absent";
+
+/** One row per step kind. */
+export const effects: Readonly<Record<StepKind, Row>> = {
+  issue: { perform: issue, readBack: findIssued },
+  deliver: { perform: deliver, readBack: findDelivered },
+  restore: { perform: restore, readBack: findRestored },
+  reload: { perform: reload, readBack: repeatable },
+  retire: { perform: retire, readBack: repeatable },
+  publish: { perform: publish, readBack: findPublished },
+  admit: { perform: admit, readBack: (context, step) => findListed(context, step, true) },
+  withdraw: { perform: withdraw, readBack: (context, step) => findListed(context, step, false) },
+  forget: { perform: forget, readBack: repeatable },
+  destroy: { perform: destroy, readBack: repeatable },
+};
+
+async function issue(context: Context, step: StepRef, op: OpId): Promise<Effect> {
+  const { plan } = context.rotation;
+  const issuer = context.ports.parties.issuer.instance;
+  if (plan.kind === "crl") return issueCrl(context, issuer, step, op);
+  // Durable before the CSR leaves: a certificate whose key was lost in a crash is of no use to anybody.
+  const key = await keyFor(context.ports.secrets, keyName(plan.credential, step.generation), plan.request.algorithm);
+  const issued = await issuer.issue(
+    {
+      subject: plan.request.subject,
+      names: plan.request.names,
+      usages: plan.request.usages,
+      lifetime: plan.request.lifetime,
+      csr: newCsr(key, plan.request),
+      ...(issuer.can.needsKey === true ? { key } : {}),
+    },
+    stepFor(context, op),
+  );
+  return taken(context, step, issued);
+}
+
+/** The gate: what came back is what was asked for, or it is not used. */
+async function taken(context: Context, step: StepRef, issued: Issued): Promise<Effect> {
+  const { plan } = context.rotation;
+  const key = await context.ports.secrets.get(keyName(plan.credential, step.generation));
+  const material = await context.ports.evidence.put(
+    JSON.stringify({ certificate: issued.certificate, chain: issued.chain, roots: issued.roots }),
+  );
+  const generation: Generation = { ...describeIssued(issued, plan.kind), number: step.generation, material };
+  const problem = checkIssued(issued, plan, key, context.now);
+  if (problem !== undefined) throw await notWhatWasAsked(context, generation, problem);
+  return {
+    did: `${generation.fingerprint.slice(0, 8)} by ${generation.issuer}, until ${new Date(generation.notAfter).toISOString()}`,
+    generation,
+    evidence: material,
+  };
+}
+
+/** An issue that failed the gate. It exists all the same, so it goes into the journal as an orphan. */
+export class NotWhatWasAsked extends GyreError {
+  readonly generation: Generation;
+  constructor(generation: Generation, message: string, next: string) {
+    super({ code: "issuer", message, retry: "never", next });
+    this.generation = generation;
+  }
+}
+
+async function notWhatWasAsked(context: Context, generation: Generation, problem: string): Promise<NotWhatWasAsked> {
+  const { issuer } = context.ports.parties;
+  const name = context.rotation.plan.credential;
+  await issuer.instance.retire?.(named(generation), stepFor(context, `${context.rotation.id}/retire-unused`));
+  return new NotWhatWasAsked(
+    generation,
+    `${issuer.id} issued something else than ${name} asks for: ${problem}; it was not delivered anywhere`,
+    `ask for what ${issuer.id} gives (spec.issue of ${name}), or change what it allows`,
+  );
+}
+
+async function issueCrl(context: Context, issuer: Issuer, step: StepRef, op: OpId): Promise<Effect> {
+  if (issuer.publishCrl === undefined)
+    throw new GyreError({ code: "issuer", message: `${context.ports.parties.issuer.id} cannot publish CRLs` });
+  const certificate = await issuer.publishCrl(stepFor(context, op), context.rotation.plan.request.lifetime);
+  return taken(context, step, { certificate, chain: "", roots: "" });
+}
+
+async function findIssued(context: Context, step: StepRef, op: OpId): Promise<ReadBack> {
+  const issuer = context.ports.parties.issuer.instance;
+  if (context.rotation.plan.kind === "crl") return "absent";
+  if (issuer.find === undefined || issuer.can.findAfterCrash !== true) return "unknowable";
+  const issued = await issuer.find(op);
+  return issued === undefined ? "absent" : taken(context, step, issued);
+}
+
+const targetOf = (context: Context, step: StepRef): Target => bound(context, "target", step.on);
+const storeOf = (context: Context, step: StepRef): TrustStore => bound(context, "trustStore", step.on);
+
+function bound(context: Context, role: "target", id: string): Target;
+function bound(context: Context, role: "trustStore", id: string): TrustStore;
+function bound(context: Context, role: "target" | "trustStore", id: string): Target | TrustStore {
+  const found = boundTo(context.ports.parties, role, id);
+  if (found !== undefined) return found.instance as Target | TrustStore;
+  throw new GyreError({
+    code: "conflict",
+    message: `${context.rotation.plan.credential}: the plan names ${role} ${id}, which is no longer in the manifest; nothing done`,
+    next: `put it back into the manifest, or gyre revert ${context.rotation.plan.credential}`,
+  });
+}
+
+async function deliver(context: Context, step: StepRef, op: OpId): Promise<Effect> {
+  const target = targetOf(context, step);
+  const planned = context.rotation.plan.targets.find((party) => party.id === step.on)?.version;
+  const expected = planned ?? (await target.read()).version;
+  const material = await materialOf(context, generationAt(context, step.generation));
+  await target.deliver(material, expected, stepFor(context, op));
+  return { did: `${target.place} holds g${step.generation}` };
+}
+
+/** True when the place holds exactly this generation: leaf, chain and a key that fits. */
+async function holds(context: Context, stored: Stored, number: number): Promise<boolean> {
+  const generation = generationAt(context, number);
+  return sameMaterial(stored, generation, await publicMaterial(context, generation)) === undefined;
+}
+
+async function findDelivered(context: Context, step: StepRef, op: OpId): Promise<ReadBack> {
+  const target = targetOf(context, step);
+  const stored = await target.read();
+  if (stored.torn === true) {
+    // Half old, half new: the only way out that leaves a whole unit is to finish what the same op began.
+    await target.deliver(
+      await materialOf(context, generationAt(context, step.generation)),
+      stored.version,
+      stepFor(context, op),
+    );
+    return { did: `${target.place} holds g${step.generation} (a delivery cut off half-way was finished)` };
+  }
+  return (await holds(context, stored, step.generation))
+    ? { did: `${target.place} holds g${step.generation}` }
+    : "absent";
+}
+
+async function restore(context: Context, step: StepRef, op: OpId): Promise<Effect> {
+  const target = targetOf(context, step);
+  const stored = await target.read();
+  if (stored.torn !== true && !(await holds(context, stored, context.rotation.plan.to))) {
+    throw new GyreError({
+      code: "conflict",
+      message: `${target.place} no longer holds g${context.rotation.plan.to}: somebody else changed it; it was left as it is`,
+      next: `look at ${target.place} and put g${step.generation} back by hand, then gyre revert ${context.rotation.plan.credential}`,
+    });
+  }
+  await target.restore(stored.version, stepFor(context, op));
+  return {
+    did: step.generation === 0 ? `${target.place} is empty again` : `${target.place} holds g${step.generation} again`,
+  };
+}
+
+async function findRestored(context: Context, step: StepRef): Promise<ReadBack> {
+  const target = targetOf(context, step);
+  const stored = await target.read();
+  if (step.generation === 0) return stored.version === "absent" ? { did: `${target.place} is empty again` } : "absent";
+  return (await holds(context, stored, step.generation))
+    ? { did: `${target.place} holds g${step.generation} again` }
+    : "absent";
+}
+
+async function reload(context: Context, step: StepRef, op: OpId): Promise<Effect> {
+  const { parties } = context.ports;
+  const found = boundTo(parties, "target", step.on) ?? boundTo(parties, "trustStore", step.on);
+  if (found?.instance.reload === undefined)
+    throw new GyreError({
+      code: "conflict",
+      message: `${step.on} can no longer be told to reload: the manifest changed`,
+    });
+  return { did: await found.instance.reload(stepFor(context, op)) };
+}
+
+async function retire(context: Context, step: StepRef, op: OpId): Promise<Effect> {
+  const { issuer } = context.ports.parties;
+  if (issuer.instance.retire === undefined)
+    throw new GyreError({ code: "issuer", message: `${issuer.id} cannot revoke` });
+  const generation = generationAt(context, step.generation);
+  await issuer.instance.retire(named(generation), stepFor(context, op));
+  return { did: `${issuer.id} revoked serial ${generation.serial}` };
+}
+
+async function publish(context: Context, step: StepRef, op: OpId): Promise<Effect> {
+  const { issuer } = context.ports.parties;
+  const store = storeOf(context, step);
+  if (issuer.instance.publishCrl === undefined)
+    throw new GyreError({ code: "issuer", message: `${issuer.id} cannot publish CRLs` });
+  const crl = await issuer.instance.publishCrl(stepFor(context, op));
+  const evidence = await context.ports.evidence.put(crl);
+  const { version } = await store.read();
+  await store.put(crl, version, stepFor(context, op));
+  return { did: `${store.place} holds a CRL with serial ${generationAt(context, step.generation).serial}`, evidence };
+}
+
+async function findPublished(context: Context, step: StepRef): Promise<ReadBack> {
+  const store = storeOf(context, step);
+  const problem = listsRevoked((await store.read()).pem, generationAt(context, step.generation), context.now);
+  return problem === undefined ? { did: `${store.place} holds a CRL with g${step.generation}` } : "absent";
+}
+
+async function admit(context: Context, step: StepRef, op: OpId): Promise<Effect> {
+  return rewrite(context, step, op, true);
+}
+async function withdraw(context: Context, step: StepRef, op: OpId): Promise<Effect> {
+  return rewrite(context, step, op, false);
+}
+
+async function rewrite(context: Context, step: StepRef, op: OpId, wanted: boolean): Promise<Effect> {
+  const store = storeOf(context, step);
+  const generation = generationAt(context, step.generation);
+  const { certificate } = await publicMaterial(context, generation);
+  const { pem, version } = await store.read();
+  const next = wanted ? addCertificate(pem, certificate) : removeCertificate(pem, generation);
+  await store.put(next, version, stepFor(context, op));
+  return { did: `${store.place} ${wanted ? "lists" : "no longer lists"} g${step.generation}` };
+}
+
+async function findListed(context: Context, step: StepRef, wanted: boolean): Promise<ReadBack> {
+  const store = storeOf(context, step);
+  const listed = listsCertificate((await store.read()).pem, generationAt(context, step.generation));
+  return listed === wanted
+    ? { did: `${store.place} ${wanted ? "lists" : "no longer lists"} g${step.generation}` }
+    : "absent";
+}
+
+async function forget(context: Context, step: StepRef, op: OpId): Promise<Effect> {
+  const target = targetOf(context, step);
+  await target.forget(stepFor(context, op));
+  return { did: `${target.place}: the copy kept for going back is deleted` };
+}
+
+async function destroy(context: Context, step: StepRef): Promise<Effect> {
+  const { credential } = context.rotation.plan;
+  const { secrets } = context.ports;
+  const prefix = sessionName(credential, step.generation, "");
+  for (const name of await secrets.list()) if (name.startsWith(prefix)) await secrets.delete(name);
+  await secrets.delete(keyName(credential, step.generation));
+  return { did: `the private key of g${step.generation} is deleted from the secret store` };
+}
+
+/** An instance was issued and is not used: what the journal says of it. */
+export function orphaned(
+  generation: Generation | undefined,
+  why: string,
+  expires: number,
+): Event & { type: "Orphaned" } {
+  return { type: "Orphaned", ...(generation === undefined ? {} : { generation }), why, expires };
+}

@@ -1,0 +1,318 @@
+import { hostname } from "node:os";
+import type { ProbeResult, Step } from "../drivers/roles.ts";
+import { generationOf, membersFor } from "../engine/claims.ts";
+import { quietSince } from "../engine/decide.ts";
+import type { Event, Sighting } from "../engine/events.ts";
+import type { ClaimName, Digest, Generation, Instant } from "../engine/model.ts";
+import { Secret } from "../pki/secret.ts";
+import {
+  generationAt,
+  handleOf,
+  isNoSession,
+  type LookContext,
+  named,
+  nameOf,
+  noSession,
+  publicMaterial,
+  rotationTag,
+  sessionName,
+  stepFor,
+} from "./context.ts";
+import { allLimited } from "./limited.ts";
+import { listsCertificate, listsRevoked, sameMaterial } from "./material.ts";
+import { boundTo } from "./parties.ts";
+
+/** One look at one member: what it adds up to, and what was seen, for the evidence file. */
+interface Look {
+  readonly sighting: Sighting;
+  readonly disturbedAt?: Instant;
+  readonly seen: Readonly<Record<string, unknown>>;
+}
+type Looker = (context: LookContext, member: string, step: Step) => Promise<Look>;
+
+/** How many members are looked at at once: enough for 100 replicas in seconds, few enough not to be a burst. */
+const lookersAtOnce = 16;
+/** How long a sensor may take to write down a probe that was answered already. */
+const sensorPatience = 5_000;
+
+/** Looks at the members for one claim and makes the round's event; the raw observations become an evidence file. */
+export async function lookAt(
+  context: LookContext,
+  claim: ClaimName,
+  epoch: Digest,
+  only: readonly string[] | undefined,
+): Promise<Event & { type: "Observed" }> {
+  const { rotation, resolved, ports } = context;
+  const all = membersFor(claim, rotation.plan, resolved.inventory).map((member) => member.id);
+  const members = only === undefined ? all : all.filter((id) => only.includes(id));
+  const step = stepFor(context, `${rotation.id}/look/${claim}`);
+  const looks = await allLimited(members, lookersAtOnce, async (member) => {
+    const startedAt = ports.clock.now();
+    const look = await lookers[claim](context, member, step).catch(
+      (error: unknown): Look => unknownLook(member, error),
+    );
+    return { ...look, startedAt, endedAt: ports.clock.now() };
+  });
+  const generation = generationOf(claim, rotation.plan);
+  const evidence = await ports.evidence.put(
+    JSON.stringify(
+      {
+        claim,
+        generation,
+        epoch,
+        from: hostname(),
+        probeTag: step.tag,
+        observations: looks.map(({ sighting, seen, startedAt, endedAt }) => ({
+          ...sighting,
+          startedAt,
+          endedAt,
+          seen,
+        })),
+      },
+      null,
+      1,
+    ),
+  );
+  const counts = { yes: 0, no: 0, unknown: 0 };
+  for (const look of looks) counts[look.sighting.saw] += 1;
+  const disturbances = looks.flatMap((look) => (look.disturbedAt === undefined ? [] : [look.disturbedAt]));
+  return {
+    type: "Observed",
+    claim,
+    generation,
+    epoch,
+    ...(members.length === all.length ? {} : { covers: members }),
+    counts,
+    exceptions: looks.map((look) => look.sighting).filter((sighting) => sighting.saw !== "yes"),
+    ...(disturbances.length === 0 ? {} : { disturbedAt: Math.max(...disturbances) }),
+    evidence,
+  };
+}
+
+const yes = (member: string, seen: object = {}): Look => ({
+  sighting: { member, saw: "yes", what: "" },
+  seen: { ...seen },
+});
+const no = (member: string, what: string, seen: object = {}, code?: string): Look => ({
+  sighting: { member, saw: "no", what, ...(code === undefined ? {} : { code }) },
+  seen: { ...seen },
+});
+const unknown = (member: string, what: string, seen: object = {}): Look => ({
+  sighting: { member, saw: "unknown", what },
+  seen: { ...seen },
+});
+const unknownLook = (member: string, error: unknown): Look =>
+  unknown(member, error instanceof Error ? error.message : String(error));
+
+const lookers: Readonly<Record<ClaimName, Looker>> = {
+  stored: (context, member) => lookStored(context, member, context.rotation.plan.to),
+  restored: (context, member) => lookStored(context, member, context.rotation.plan.from?.number),
+  presented: (context, member, step) => lookPresented(context, member, step, context.rotation.plan.to),
+  presentedOld: (context, member, step) => lookPresented(context, member, step, context.rotation.plan.from!.number),
+  accepted: async (context, member, step) => (await probe(context, member, step, context.rotation.plan.to)).look,
+  acceptedOld: lookAcceptedOld,
+  refused: lookRefused,
+  drained: lookDrained,
+  used: lookUsed,
+  silent: lookSilent,
+  admitted: (context, member) => lookListed(context, member, context.rotation.plan.to, true),
+  withdrawn: (context, member) => lookListed(context, member, context.rotation.plan.from!.number, false),
+  published: lookPublished,
+};
+
+async function lookStored(context: LookContext, member: string, number: number | undefined): Promise<Look> {
+  const target = boundTo(context.ports.parties, "target", member);
+  if (target === undefined) return unknown(member, "the manifest no longer names it");
+  const stored = await target.instance.read();
+  if (number === undefined) return stored.version === "absent" ? yes(member) : no(member, "still holds something");
+  const generation = generationAt(context, number);
+  const problem = sameMaterial(stored, generation, await publicMaterial(context, generation));
+  if (problem === undefined) return yes(member, { version: stored.version });
+  return no(
+    member,
+    problem.fingerprint === undefined ? problem.what : `holds ${nameOf(context.lineage, problem.fingerprint)}`,
+    { version: stored.version },
+  );
+}
+
+async function lookPresented(context: LookContext, id: string, step: Step, number: number): Promise<Look> {
+  const found = context.resolved.presenters.get(id);
+  if (found === undefined) return unknown(id, "it left the inventory");
+  const generation = generationAt(context, number);
+  const { roots } = await publicMaterial(context, generation);
+  const result = await found.bound.instance.probe(found.member, roots, step);
+  if (result.saw !== "presented") return unknown(id, wordsOf(result), result);
+  const leaf = result.chain[0] ?? "";
+  if (leaf !== generation.fingerprint) {
+    return no(
+      id,
+      `${number === context.rotation.plan.to ? "still presents" : "presents"} ${nameOf(context.lineage, leaf)}`,
+      result,
+    );
+  }
+  if (result.problem !== undefined) return no(id, `presents g${number}, but ${result.problem}`, result);
+  return yes(id, result);
+}
+
+interface Probed {
+  readonly result: ProbeResult;
+  readonly look: Look;
+}
+
+/** Presents one generation to one verifier. yes: accepted by name; no: refused or denied. */
+async function probe(context: LookContext, id: string, step: Step, number: number): Promise<Probed> {
+  const found = context.resolved.verifiers.get(id);
+  const failed = (why: string): Probed => ({ result: { saw: "unknown", why }, look: unknown(id, why) });
+  if (found === undefined) return failed("it left the inventory");
+  const handle = await handleOf(context, number);
+  if (handle === undefined)
+    return failed(`the private key of g${number} is not in the secret store, so it cannot be presented`);
+  const result = await found.bound.instance.probe(found.member, handle, step);
+  if (result.saw === "accepted") return { result, look: yes(id, result) };
+  if (result.saw === "refused")
+    return { result, look: no(id, `refuses g${number} (${result.code})`, result, result.code) };
+  if (result.saw === "denied")
+    return { result, look: no(id, `knows g${number} as ${result.as} and denies it`, result) };
+  return { result, look: unknown(id, wordsOf(result), result) };
+}
+
+/** Corner A, and a session to be tried again after the removal. */
+async function lookAcceptedOld(context: LookContext, id: string, step: Step): Promise<Look> {
+  const number = context.rotation.plan.from!.number;
+  const { look } = await probe(context, id, step, number);
+  const found = context.resolved.verifiers.get(id);
+  if (look.sighting.saw !== "yes" || found?.bound.instance.session === undefined) return look;
+  const handle = await handleOf(context, number);
+  const session = handle === undefined ? undefined : await found.bound.instance.session(found.member, handle, step);
+  const name = sessionName(context.rotation.plan.credential, number, id);
+  await context.ports.secrets.delete(name);
+  await context.ports.secrets.put(name, session ?? Secret.of(noSession.use((bytes) => Buffer.from(bytes))));
+  return look;
+}
+
+/** Corner C, and right after it, from the same place, corner D: without D a refusal may be an outage. */
+async function lookRefused(context: LookContext, id: string, step: Step): Promise<Look> {
+  const { plan } = context.rotation;
+  const before = await probe(context, id, step, plan.from!.number);
+  if (before.result.saw === "accepted") return no(id, `still accepts g${plan.from!.number}`, { C: before.result });
+  if (before.result.saw !== "refused") return unknown(id, before.look.sighting.what, { C: before.result });
+  const after = await probe(context, id, step, plan.to);
+  const seen = { C: before.result, D: after.result };
+  if (after.result.saw === "accepted")
+    return { ...yes(id, seen), sighting: { member: id, saw: "yes", what: "", code: before.result.code } };
+  return unknown(
+    id,
+    `refuses g${plan.from!.number}, but does not accept g${plan.to} either (${wordsOf(after.result)}): an outage or an expired CRL, no proof`,
+    seen,
+  );
+}
+
+async function lookDrained(context: LookContext, id: string, step: Step): Promise<Look> {
+  const { plan } = context.rotation;
+  const old = plan.from!.number;
+  const found = context.resolved.verifiers.get(id);
+  const session = await context.ports.secrets.get(sessionName(plan.credential, old, id));
+  if (session === undefined) return unknown(id, `no session of g${old} was kept at corner A to try again`);
+  if (isNoSession(session)) return yes(id, { offered: false });
+  const handle = await handleOf(context, old);
+  if (found?.bound.instance.resume === undefined || handle === undefined)
+    return unknown(id, "a session cannot be tried here");
+  const result = await found.bound.instance.resume(found.member, session, handle, step);
+  if (result.saw === "accepted") return no(id, `still resumes a session of g${old}`, result);
+  if (result.saw === "refused") return yes(id, result);
+  return unknown(id, wordsOf(result), result);
+}
+
+async function lookUsed(context: LookContext, id: string): Promise<Look> {
+  const sensor = boundTo(context.ports.parties, "sensor", id);
+  if (sensor === undefined) return unknown(id, "the manifest no longer names it");
+  const { plan } = context.rotation;
+  const usage = await sensor.instance.usage(
+    named(generationAt(context, plan.to)),
+    context.rotation.plannedAt,
+    rotationTag(context.rotation),
+  );
+  if (usage.count > 0) return yes(id, usage);
+  return no(id, `${sensor.instance.place} records no use of g${plan.to} but our own`, usage);
+}
+
+/** N1: no use in the window, by a sensor that recorded our own tagged probe just now. A gap starts the window again. */
+async function lookSilent(context: LookContext, id: string, step: Step): Promise<Look> {
+  const sensor = boundTo(context.ports.parties, "sensor", id);
+  if (sensor === undefined) return unknown(id, "the manifest no longer names it");
+  const { plan } = context.rotation;
+  const since = quietSince(context.rotation);
+  const heartbeat = await probe(context, sensor.instance.member, step, plan.to);
+  if (heartbeat.result.saw !== "accepted") {
+    const what = `its heartbeat could not be sent: ${sensor.instance.member} ${heartbeat.look.sighting.what}`;
+    return { ...unknown(id, what, heartbeat.result), disturbedAt: context.now };
+  }
+  if (!(await sawTag(context, () => sensor.instance.alive(step.tag)))) {
+    return {
+      ...unknown(id, `${sensor.instance.place} did not record our own probe (gyre-probe/${step.tag}): it has a gap`),
+      disturbedAt: context.now,
+    };
+  }
+  const old = generationAt(context, plan.from!.number);
+  const usage = await sensor.instance.usage(named(old), since, rotationTag(context.rotation));
+  if (usage.count > 0) {
+    const last = usage.last ?? context.now;
+    return {
+      ...no(
+        id,
+        `${sensor.instance.place} saw g${old.number} used ${usage.count} times by ${usage.from.join(", ")}`,
+        usage,
+      ),
+      disturbedAt: last,
+    };
+  }
+  if (usage.gap !== undefined)
+    return {
+      ...unknown(id, `${sensor.instance.place}: ${usage.gap}`, usage),
+      disturbedAt: usage.gapUntil ?? context.now,
+    };
+  return yes(id, usage);
+}
+
+async function sawTag(context: LookContext, alive: () => Promise<boolean>): Promise<boolean> {
+  const { clock } = context.ports;
+  const until = clock.now() + sensorPatience;
+  while (!(await alive())) {
+    if (clock.now() >= until || context.signal.aborted) return false;
+    await clock.sleep(100, context.signal);
+  }
+  return true;
+}
+
+async function lookListed(context: LookContext, id: string, number: number, wanted: boolean): Promise<Look> {
+  const store = boundTo(context.ports.parties, "trustStore", id);
+  if (store === undefined) return unknown(id, "the manifest no longer names it");
+  const listed = listsCertificate((await store.instance.read()).pem, generationAt(context, number));
+  if (listed === wanted) return yes(id);
+  return no(id, wanted ? `does not list g${number}` : `still lists g${number}`);
+}
+
+async function lookPublished(context: LookContext, id: string): Promise<Look> {
+  const store = boundTo(context.ports.parties, "trustStore", id);
+  if (store === undefined) return unknown(id, "the manifest no longer names it");
+  const old: Generation = generationAt(context, context.rotation.plan.from!.number);
+  const problem = listsRevoked((await store.instance.read()).pem, old, context.now);
+  return problem === undefined ? yes(id) : no(id, problem);
+}
+
+function wordsOf(result: ProbeResult): string {
+  switch (result.saw) {
+    case "unknown":
+      return result.why;
+    case "refused":
+      return `refused: ${result.code}`;
+    case "accepted":
+      return `accepted as ${result.as}`;
+    case "denied":
+      return `denied as ${result.as}`;
+    case "presented":
+      return `presents ${result.chain[0]?.slice(0, 16) ?? "nothing"}`;
+    default:
+      return result satisfies never;
+  }
+}

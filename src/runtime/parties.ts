@@ -1,0 +1,49 @@
+import type { Issuer, Presenter, Sensor, Target, TrustStore, Verifier } from "../drivers/roles.ts";
+import type { Facts, Party, Role } from "../engine/model.ts";
+
+/** A driver instance under the id the plan knows it by. */
+export interface Bound<T> {
+  readonly id: string;
+  readonly driver: string;
+  readonly instance: T;
+}
+
+/** Everything one credential's rotation talks to. */
+export interface Parties {
+  readonly issuer: Bound<Issuer>;
+  readonly targets: readonly Bound<Target>[];
+  /** Carry the refusal: pins, or the issuer's CRL. */
+  readonly trustStores: readonly Bound<TrustStore>[];
+  readonly presenters: readonly Bound<Presenter>[];
+  readonly verifiers: readonly Bound<Verifier>[];
+  readonly sensors: readonly Bound<Sensor>[];
+}
+
+type Capable = { readonly can: Facts };
+
+/** The plan's entry for a driver instance: its facts are frozen here. */
+export const partyOf = (bound: Bound<Capable>): Party => ({
+  id: bound.id,
+  driver: bound.driver,
+  facts: bound.instance.can,
+});
+
+export const partiesOf = (bound: readonly Bound<Capable>[]): Party[] => bound.map(partyOf);
+
+const lists = {
+  target: "targets",
+  trustStore: "trustStores",
+  presenter: "presenters",
+  verifier: "verifiers",
+  sensor: "sensors",
+} as const satisfies Record<Role, keyof Parties>;
+
+/** The instance behind an id of the plan. A plan names only what was bound, so a miss means the manifest changed since. */
+export function boundTo<R extends Role>(
+  parties: Parties,
+  role: R,
+  id: string,
+): Parties[(typeof lists)[R]][number] | undefined {
+  const list: readonly Parties[(typeof lists)[R]][number][] = parties[lists[role]];
+  return list.find((bound) => bound.id === id);
+}

@@ -1,0 +1,299 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { claims, membersFor } from "../engine/claims.ts";
+import { quietSince } from "../engine/decide.ts";
+import type { Generation, Instant, StageName } from "../engine/model.ts";
+import type { Lineage, Rotation, Round } from "../engine/state.ts";
+import { strategies } from "../engine/strategies/table.ts";
+import type { JournalHead } from "../journal/journal.ts";
+import { openSigningKey, signerOf, signStatement } from "../receipt/envelope.ts";
+import { openReceiptLog } from "../receipt/log.ts";
+import { receiptFile } from "../receipt/log-files.ts";
+import {
+  type Receipt,
+  type ReceiptGeneration,
+  type ReceiptStage,
+  type ReceiptVerdict,
+  type Sha256,
+  statementOf,
+} from "../receipt/statement.ts";
+import type { Ports } from "./ports.ts";
+import type { Runner } from "./runner.ts";
+
+const signingKeyName = "receipts/signing.key";
+
+/** The receipt log of an estate. */
+export interface Receipts {
+  /** Writes the receipt of every closed rotation that has none yet (a crash may lie between); gives the newest one's path. */
+  writeMissing(runner: Runner, ports: Ports): Promise<string | undefined>;
+}
+
+export function openReceipts(stateDirectory: string): Receipts {
+  const directory = join(stateDirectory, "receipts");
+  return {
+    async writeMissing(runner, ports) {
+      const { lineage } = runner;
+      const written = new Set(lineage.receipts.map((receipt) => receipt.rotation));
+      let path: string | undefined;
+      for (const rotation of lineage.rotations) {
+        if (rotation.end?.how !== "closed" || written.has(rotation.id)) continue;
+        const key = await openSigningKey(ports.secrets, signingKeyName);
+        const log = openReceiptLog(directory, `gyre.dev/receipts/${key.keyId.slice(7, 23)}`);
+        const before = await log.find(rotation.id);
+        const { head } = ports.journal;
+        const receipt = receiptOf(lineage, rotation, await head.call(ports.journal), await version());
+        const envelope =
+          before?.envelope ??
+          signStatement(statementOf({ ...receipt, log: await log.head(), signers: [signerOf(key)] }), [key]);
+        const place = await log.append(envelope, [key]);
+        await runner.append({
+          type: "ReceiptWritten",
+          rotation: rotation.id,
+          digest: `sha256:${place.leaf}`,
+          index: place.index,
+        });
+        path = receiptFile(directory, place.index);
+      }
+      return path;
+    },
+  };
+}
+
+async function version(): Promise<string> {
+  const text = await readFile(new URL("../../package.json", import.meta.url), "utf8");
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+const iso = (at: Instant): string => new Date(at).toISOString();
+
+/** Everything the journal says of one closed rotation, as the statement wants it. */
+export function receiptOf(
+  lineage: Lineage,
+  rotation: Rotation,
+  journal: JournalHead,
+  version: string,
+): Omit<Receipt, "log" | "signers"> {
+  const { plan, end } = rotation;
+  const after = lineage.generations.get(plan.to)!;
+  const closedAt = end?.at ?? rotation.plannedAt;
+  const verdicts = verdictsOf(rotation, closedAt);
+  return {
+    tool: { name: "gyre", version },
+    credential: plan.credential,
+    rotation: rotation.id,
+    strategy: plan.strategy,
+    why: plan.reason,
+    outcome: "closed",
+    ...(plan.from === undefined ? {} : { before: generationOfReceipt(plan.from) }),
+    after: generationOfReceipt(after),
+    plan: rotation.digest,
+    scope: scopeOf(rotation),
+    startedAt: iso(rotation.plannedAt),
+    closedAt: iso(closedAt),
+    timeline: timeline(rotation),
+    verdicts,
+    grade: end?.how === "closed" ? end.grade : "SUPERSEDED",
+    reachable: { grade: plan.grade.reachable, why: plan.grade.why },
+    quiet: quietOf(rotation),
+    waivers: rotation.waivers.map(({ member, claim, by, reason, at, expires }) => ({
+      member,
+      by,
+      reason,
+      at: iso(at),
+      expires: iso(expires),
+      ...(claim === undefined ? {} : { claim }),
+    })),
+    approvals: rotation.approvals.map(({ by, at }) => ({ by, at: iso(at) })),
+    unknowns: unknownsOf(rotation),
+    failures: [...rotation.steps.values()].flatMap((step) =>
+      step.failures.map(({ op, at, error }) => ({ op, at: iso(at), code: error.code, message: error.message })),
+    ),
+    orphans: lineage.orphans.map(({ generation, why, expires }) => ({
+      why,
+      expires: iso(expires),
+      ...(generation === undefined ? {} : { fingerprint: generation.fingerprint, serial: generation.serial }),
+    })),
+    oldKey: oldKeyOf(lineage, rotation),
+    journal: { seq: journal.seq, hash: journal.hash },
+    notProvable: notProvable(rotation),
+  };
+}
+
+function generationOfReceipt(generation: Generation): ReceiptGeneration {
+  const { notBefore, notAfter, ...rest } = generation;
+  return { ...rest, notBefore: iso(notBefore), notAfter: iso(notAfter) };
+}
+
+function scopeOf(rotation: Rotation): Receipt["scope"] {
+  const members = rotation.inventory?.members;
+  const count = (role: keyof NonNullable<typeof members>): number => members?.[role].length ?? 0;
+  return {
+    epoch: rotation.epoch ?? (`sha256:${"0".repeat(64)}` as Sha256),
+    counts: {
+      target: count("target"),
+      trustStore: count("trustStore"),
+      presenter: count("presenter"),
+      verifier: count("verifier"),
+      sensor: count("sensor"),
+    },
+    unresolved: rotation.inventory?.unresolved ?? [],
+  };
+}
+
+function timeline(rotation: Rotation): ReceiptStage[] {
+  let since = 0;
+  return rotation.passed.map(({ stage, at, seq }) => {
+    const from = since;
+    since = seq;
+    return {
+      stage,
+      passedAt: iso(at),
+      steps: [...rotation.steps].flatMap(([key, step]) =>
+        key.startsWith(`${rotation.id}/${stage}/`) && step.doneAt !== undefined
+          ? [
+              {
+                op: `${key}#${step.attempts}`,
+                at: iso(step.doneAt),
+                did: step.did ?? "",
+                readBack: step.readBack ?? false,
+                ...(step.evidence === undefined ? {} : { evidence: step.evidence }),
+              },
+            ]
+          : [],
+      ),
+      rounds: rotation.rounds
+        .filter((round) => round.seq > from && round.seq < seq)
+        .map((round) => ({ ...roundOf(round, rotation) })),
+      holds: rotation.holds
+        .filter((hold) => hold.stage === stage)
+        .map((hold) => ({
+          at: iso(hold.at),
+          reasons: hold.reasons.map((reason) => `${reason.about}: ${reason.what}`),
+        })),
+    };
+  });
+}
+
+function roundOf(round: Round, { plan }: Rotation): ReceiptStage["rounds"][number] {
+  const { claim, at, epoch, counts, evidence } = round;
+  return {
+    claim,
+    generation: claims[claim].about === "new" ? plan.to : (plan.from?.number ?? 0),
+    at: iso(at),
+    epoch,
+    ...counts,
+    evidence,
+  };
+}
+
+/** Which claim a verdict rests on, by the stage that gave the grade. */
+function verdictsOf(rotation: Rotation, closedAt: Instant): ReceiptVerdict[] {
+  const graded = rotation.passed
+    .map((entry) => entry.stage)
+    .find((stage) => stage === "refused" || stage === "superseded" || stage === "expired");
+  if (graded === undefined || rotation.inventory === undefined) return [];
+  const names = stageClaims(rotation, graded).filter((claim) =>
+    graded === "refused" ? claim === "refused" : claim === "presented" || claim === "accepted",
+  );
+  const refusing = graded === "refused" ? superseding(rotation) : [];
+  const judged = names.flatMap((claim) =>
+    membersFor(claim, rotation.plan, rotation.inventory!).map((member): ReceiptVerdict => {
+      const seen = rotation.seen.get(claim)?.get(member.id);
+      const waived = rotation.waivers.some(
+        (waiver) => waiver.member === member.id && (waiver.claim === undefined || waiver.claim === claim),
+      );
+      const evidence = rotation.rounds.findLast((round) => round.claim === claim)?.evidence;
+      return {
+        member: member.id,
+        verdict: waived ? "waived" : seen?.saw !== "yes" ? "unknown" : graded,
+        at: iso(seen?.at ?? closedAt),
+        what: waived ? "waived by name" : wordsOfVerdict(graded, claim, rotation, seen?.code),
+        ...(evidence === undefined ? {} : { evidence }),
+      };
+    }),
+  );
+  return [...judged, ...refusing];
+}
+
+/** Verifiers that cannot refuse: they make the grade SUPERSEDED, and are named. */
+function superseding(rotation: Rotation): ReceiptVerdict[] {
+  const unable = new Set(
+    rotation.plan.verifiers.filter((verifier) => verifier.facts.canRefuse !== true).map((verifier) => verifier.id),
+  );
+  return (rotation.inventory?.members.verifier ?? [])
+    .filter((member) => unable.has(member.of))
+    .map((member) => ({
+      member: member.id,
+      verdict: "superseded",
+      at: iso(rotation.rounds.at(-1)?.at ?? rotation.plannedAt),
+      what: "accepts the new one and cannot refuse the old before it expires",
+    }));
+}
+
+const stageClaims = (rotation: Rotation, name: StageName) =>
+  strategies[rotation.plan.strategy].find((stage) => stage.name === name)?.claims(rotation.plan) ?? [];
+
+function wordsOfVerdict(stage: string, claim: string, { plan }: Rotation, code: string | undefined): string {
+  if (stage === "refused")
+    return `refused g${plan.from?.number}${code === undefined ? "" : ` (${code})`} and accepted g${plan.to} right after`;
+  return claim === "presented" ? `presents g${plan.to} on a full handshake` : `accepts g${plan.to}`;
+}
+
+function quietOf(rotation: Rotation): Receipt["quiet"] {
+  const { plan } = rotation;
+  const silent = rotation.seen.get("silent");
+  return {
+    window: plan.quiet.window,
+    why: plan.quiet.why,
+    sensors: plan.sensors.map((sensor) => ({
+      id: sensor.id,
+      member: sensor.id,
+      alive: silent?.get(sensor.id)?.saw === "yes",
+    })),
+    ...(silent === undefined ? {} : { silentSince: iso(quietSince(rotation)) }),
+  };
+}
+
+/** Looks that stayed without an answer at the end; those answered later are in the timeline. */
+function unknownsOf(rotation: Rotation): Receipt["unknowns"] {
+  return [...rotation.seen].flatMap(([claim, looks]) =>
+    [...looks.values()]
+      .filter((seen) => seen.saw === "unknown")
+      .map((seen) => ({ about: seen.member, claim, what: seen.what })),
+  );
+}
+
+function oldKeyOf(lineage: Lineage, { plan, steps, id }: Rotation): Receipt["oldKey"] {
+  if (plan.from === undefined) return { disposition: "never held", what: "a first issue: there was no old key" };
+  if (!lineage.destroyed.has(plan.from.number)) return { disposition: "kept", what: "the old key was not deleted" };
+  const at = steps.get(`${id}/closed/destroy/${plan.credential}`)?.doneAt;
+  return {
+    disposition: "destroyed",
+    what: "deleted from Gyre's secret store and from the copies its targets kept; copies made elsewhere are not known to Gyre",
+    ...(at === undefined ? {} : { at: iso(at) }),
+  };
+}
+
+/** In words, what this rotation could not show. */
+function notProvable({ plan }: Rotation): string[] {
+  const found: string[] = [];
+  if (plan.from === undefined) return ["a first issue: no old generation was there to be refused"];
+  const until = iso(plan.from.notAfter);
+  if (!plan.revoke && plan.from.notAfter > 0)
+    found.push(
+      `g${plan.from.number} was not seen refused: ${plan.grade.why}. Whoever holds its key can use it until ${until}`,
+    );
+  if (plan.revoke && plan.sensors.length === 0)
+    found.push(
+      `that nobody used g${plan.from.number} in the quiet window: no sensor is declared, so the window is a time bound`,
+    );
+  if (plan.revoke)
+    found.push(
+      "that connections opened before the removal are gone: only new connections and resumed sessions were tried",
+    );
+  if (plan.verifiers.length === 0 && plan.presenters.length > 0)
+    found.push("what verifiers outside this manifest accept");
+  if (plan.kind === "crl" && plan.verifiers.length === 0)
+    found.push("that verifiers loaded this CRL: none was asked (stored is L1)");
+  return found;
+}

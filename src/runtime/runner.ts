@@ -1,0 +1,327 @@
+import { decide, type Move } from "../engine/decide.ts";
+import { digestOf } from "../engine/digest.ts";
+import type { Event, OpId } from "../engine/events.ts";
+import { findingOf } from "../engine/finding.ts";
+import type { ErrorData, Reason, StageName, StepRef } from "../engine/model.ts";
+import { evolve, fold, IllegalEvent, type Lineage, type Rotation } from "../engine/state.ts";
+import { GyreError } from "../errors.ts";
+import type { Outcome, Progress } from "./api.ts";
+import { type Context, keyName } from "./context.ts";
+import { type Effect, effects, NotWhatWasAsked, orphaned } from "./effects.ts";
+import { resolveInventory } from "./inventory.ts";
+import { lookAt } from "./looks.ts";
+import type { Ports } from "./ports.ts";
+import { heldWords, passedWords } from "./words.ts";
+
+export interface RunOptions {
+  readonly runner: string;
+  readonly waitUpTo: number;
+  readonly signal: AbortSignal;
+  readonly onProgress: (progress: Progress) => void;
+}
+
+/** Reads the journal and folds it. A journal that does not fold is damaged, whatever its bytes say. */
+export async function readLineage(ports: Pick<Ports, "journal">): Promise<Lineage> {
+  const entries = await ports.journal.read();
+  try {
+    return fold(entries);
+  } catch (error) {
+    if (!(error instanceof IllegalEvent)) throw error;
+    throw new GyreError({
+      code: "damaged",
+      message: `the journal does not add up at ${error.message}; nothing was done`,
+      next: "keep a copy, and compare with a backup or a receipt: gyre verify",
+    });
+  }
+}
+
+/** What hosts may append beside a runner. */
+const requests: ReadonlySet<Event["type"]> = new Set<Event["type"]>(["Waived", "Approved", "RevertRequested"]);
+
+/** Something that was seen or done, true whatever else was asked for meanwhile. */
+const isFact = (event: Event): boolean =>
+  ["StepDone", "StepFailed", "Observed", "InventoryResolved", "Orphaned"].includes(event.type);
+
+/** The decision was made on a journal that has grown since. */
+class Stale extends Error {}
+
+/** One try of one effect. */
+interface Attempt {
+  readonly stage: StageName;
+  readonly step: StepRef;
+  readonly op: OpId;
+}
+
+type Ended =
+  | Exclude<Outcome, { result: "closed" | "nothing due" }>
+  | { readonly result: "closing"; readonly rotation: Rotation };
+
+/**
+ * The loop: look, decide, write down, do, look again, until the rotation under way ends, holds or must wait.
+ * Every append and effect goes through `this`, so a wrapped journal or driver can stop it at any boundary.
+ */
+export class Runner {
+  readonly #ports: Ports;
+  readonly #options: RunOptions;
+  readonly lineage: Lineage;
+
+  constructor(ports: Ports, lineage: Lineage, options: RunOptions) {
+    this.#ports = ports;
+    this.#options = options;
+    this.lineage = lineage;
+  }
+
+  /**
+   * Durable, then folded. A waiver, approval or request to go back may be appended beside us (hosts need no lock for
+   * those): it is folded in first. What was seen or done stays true and is written after it; what was decided on
+   * without it is dropped as Stale, and decided anew.
+   */
+  async append(...events: Event[]): Promise<void> {
+    for (;;) {
+      await this.#ports.stillOurs();
+      try {
+        const entries = await this.#ports.journal.append(this.lineage.seq, this.#ports.clock.now(), events);
+        for (const entry of entries) evolve(this.lineage, entry);
+        return;
+      } catch (error) {
+        if (!(error instanceof GyreError) || error.code !== "conflict" || !(await this.#catchUp())) throw error;
+        if (!events.every((event) => isFact(event))) throw new Stale();
+      }
+    }
+  }
+
+  /** Folds what others appended; false when nothing new is there or it is not theirs to append. */
+  async #catchUp(): Promise<boolean> {
+    const fresh = (await this.#ports.journal.read()).filter((entry) => entry.seq > this.lineage.seq);
+    if (fresh.length === 0 || !fresh.every((entry) => requests.has(entry.event.type))) return false;
+    for (const entry of fresh) evolve(this.lineage, entry);
+    return true;
+  }
+
+  async run(): Promise<Ended> {
+    const rotation = this.lineage.active;
+    if (rotation === undefined) throw new GyreError({ code: "bug", message: "run without a rotation under way" });
+    await this.append({ type: "RunnerStarted", runner: this.#options.runner });
+    for (;;) {
+      const move = decide(rotation, this.#ports.clock.now());
+      const ended = await this.#carryOut(rotation, move).catch((error: unknown) => {
+        if (error instanceof Stale) return undefined;
+        throw error;
+      });
+      if (ended !== undefined) return ended;
+      if (this.#options.signal.aborted)
+        return waiting(
+          rotation,
+          stageOf(move),
+          this.#ports.clock.now(),
+          "interrupted; it goes on when it is taken up again",
+        );
+    }
+  }
+
+  async #carryOut(rotation: Rotation, move: Move): Promise<Ended | undefined> {
+    switch (move.move) {
+      case "observe":
+        return this.#observe(rotation, move);
+      case "perform":
+        return this.#perform(rotation, move);
+      case "read back":
+        return this.#readBack(rotation, move);
+      case "pass":
+        await this.append({
+          type: "StagePassed",
+          stage: move.stage,
+          ...(move.epoch === undefined ? {} : { epoch: move.epoch }),
+        });
+        this.#tell({
+          type: "passed",
+          stage: move.stage,
+          words: passedWords(rotation, move.stage, this.#ports.clock.now()),
+        });
+        return undefined;
+      case "wait":
+        return this.#wait(rotation, move);
+      case "hold":
+        return this.#hold(rotation, move.stage, move.reasons);
+      case "put back":
+        await this.append({ type: "RevertRequested", by: "gyre", reason: move.why });
+        this.#tell({ type: "putting back", why: move.why });
+        return undefined;
+      case "reverted":
+        return this.#reverted(rotation, move.why);
+      case "close":
+        await this.append({ type: "RotationClosed", grade: move.grade });
+        return { result: "closing", rotation };
+      case "ended":
+        throw new GyreError({ code: "bug", message: `${rotation.id} has ended already` });
+      default:
+        return move satisfies never;
+    }
+  }
+
+  async #observe(rotation: Rotation, move: Move & { move: "observe" }): Promise<undefined> {
+    const resolved = await resolveInventory(this.#ports.parties);
+    const epoch = digestOf(resolved.inventory);
+    if (epoch !== rotation.epoch)
+      await this.append({ type: "InventoryResolved", epoch, inventory: resolved.inventory });
+    for (const look of move.looks) {
+      const context = { ...this.#context(rotation), resolved };
+      // Members that left since the decision are not looked at; those that joined are found missing next time.
+      const event = await lookAt(context, look.claim, epoch, look.members);
+      await this.append(event);
+      const finding = findingOf(rotation, look.claim, this.#ports.clock.now());
+      this.#tell({
+        type: "looked",
+        stage: move.stage,
+        claim: look.claim,
+        yes: finding.counts.yes,
+        total: finding.counts.total,
+        exceptions: event.exceptions,
+      });
+    }
+  }
+
+  async #perform(rotation: Rotation, move: Move & { move: "perform" }): Promise<undefined> {
+    if (move.confirm !== undefined) {
+      const { inventory } = await resolveInventory(this.#ports.parties);
+      const epoch = digestOf(inventory);
+      if (epoch !== move.confirm)
+        return this.append({ type: "InventoryResolved", epoch, inventory }).then(() => undefined);
+    }
+    const { op, step, stage, attempt } = move;
+    await this.append({ type: "StepIntended", op, step, attempt });
+    this.#tell({ type: "step", stage, step, state: "doing", words: `${step.kind} ${step.on}` });
+    await this.#ports.stillOurs();
+    let effect: Effect;
+    try {
+      effect = await effects[step.kind].perform(this.#context(rotation), step, op);
+    } catch (error) {
+      const data = errorData(error);
+      // Neither success nor failure: the intent stays pending, and the next move reads back.
+      if (data.retry !== "read back") await this.#failed(move, data, error);
+      return undefined;
+    }
+    await this.#done(move, effect, false);
+    return undefined;
+  }
+
+  async #readBack(rotation: Rotation, move: Move & { move: "read back" }): Promise<Ended | undefined> {
+    const { op, step, stage } = move;
+    try {
+      const found = await effects[step.kind].readBack(this.#context(rotation), step, op);
+      if (found === "absent" || found === "unknowable") {
+        const why =
+          found === "absent" ? "cut off before it took effect" : "cut off, and whether it took effect cannot be asked";
+        await this.append({
+          type: "StepFailed",
+          op,
+          step,
+          error: { code: "unreachable", message: `${step.kind} ${step.on}: ${why}`, retry: "later" },
+        });
+        if (found === "unknowable")
+          await this.append(
+            orphaned(undefined, `${op} may have issued one`, this.#ports.clock.now() + rotation.plan.request.lifetime),
+          );
+      } else {
+        await this.#done({ stage, step, op }, found, true);
+      }
+      return undefined;
+    } catch (error) {
+      const data = errorData(error);
+      if (error instanceof NotWhatWasAsked || data.code === "conflict")
+        return this.#failed({ stage, step, op }, data, error).then(() => undefined);
+      const reason: Reason = {
+        about: step.on,
+        verdict: "unknown",
+        what: `whether ${step.kind} took effect cannot be read: ${data.message}`,
+        since: this.#ports.clock.now(),
+        release: data.next ?? `${step.on} can be read again`,
+      };
+      return this.#hold(rotation, stage, [reason]);
+    }
+  }
+
+  async #done(attempt: Attempt, effect: Effect, readBack: boolean): Promise<void> {
+    const { did, generation, evidence } = effect;
+    await this.append({
+      type: "StepDone",
+      op: attempt.op,
+      step: attempt.step,
+      did,
+      readBack,
+      ...(generation === undefined ? {} : { generation }),
+      ...(evidence === undefined ? {} : { evidence }),
+    });
+    this.#tell({ type: "step", stage: attempt.stage, step: attempt.step, state: "done", words: did });
+  }
+
+  async #failed(attempt: Attempt, error: ErrorData, thrown: unknown): Promise<void> {
+    const events: Event[] = [{ type: "StepFailed", op: attempt.op, step: attempt.step, error }];
+    if (thrown instanceof NotWhatWasAsked)
+      events.push(orphaned(thrown.generation, "failed the gate", thrown.generation.notAfter));
+    await this.append(...events);
+    this.#tell({ type: "step", stage: attempt.stage, step: attempt.step, state: "failed", words: error.message });
+  }
+
+  async #wait(rotation: Rotation, move: Move & { move: "wait" }): Promise<Ended | undefined> {
+    const ms = move.until - this.#ports.clock.now();
+    if (ms > this.#options.waitUpTo) return waiting(rotation, move.stage, move.until, move.why);
+    this.#tell({ type: "waiting", stage: move.stage, until: move.until, why: move.why });
+    await this.#ports.clock.sleep(Math.max(1, ms), this.#options.signal);
+    return undefined;
+  }
+
+  async #hold(rotation: Rotation, stage: StageName, reasons: readonly Reason[]): Promise<Ended> {
+    if (rotation.held === undefined) await this.append({ type: "Held", stage, reasons });
+    this.#tell({ type: "held", stage, words: heldWords(rotation, reasons, this.#ports.clock.now()), reasons });
+    const failed = reasons.some((reason) => reason.verdict === "failed");
+    return failed && rotation.reverting !== undefined
+      ? { result: "stuck", rotation: rotation.id, stage, reasons }
+      : { result: "held", rotation: rotation.id, stage, reasons };
+  }
+
+  async #reverted(rotation: Rotation, why: string): Promise<Ended> {
+    const generation = this.lineage.generations.get(rotation.plan.to);
+    const events: Event[] = [];
+    if (generation !== undefined)
+      events.push(orphaned(generation, "issued for a rotation that was put back", generation.notAfter));
+    await this.append(...events, { type: "RotationReverted", why });
+    await this.#ports.secrets.delete(keyName(rotation.plan.credential, rotation.plan.to));
+    this.#tell({ type: "reverted", why });
+    return { result: "put back", rotation: rotation.id, why, failed: rotation.reverting?.by === "gyre" };
+  }
+
+  #context(rotation: Rotation): Context {
+    return {
+      ports: this.#ports,
+      lineage: this.lineage,
+      rotation,
+      now: this.#ports.clock.now(),
+      signal: this.#options.signal,
+    };
+  }
+
+  #tell(progress: Progress): void {
+    this.#options.onProgress(progress);
+  }
+}
+
+const stageOf = (move: Move): StageName => ("stage" in move ? move.stage : "closed");
+
+const waiting = (rotation: Rotation, stage: StageName, until: number, why: string): Ended => ({
+  result: "waiting",
+  rotation: rotation.id,
+  stage,
+  until,
+  why,
+});
+
+/** Anything thrown by a driver, as data. What is not ours is a bug, and may have taken effect. */
+function errorData(error: unknown): ErrorData {
+  if (error instanceof GyreError) {
+    // These say that this runner may not write any more: they end the run instead of the step.
+    if (error.code === "locked" || error.code === "damaged") throw error;
+    return error.toJSON();
+  }
+  throw error;
+}

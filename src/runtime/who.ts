@@ -1,0 +1,172 @@
+import type { Step } from "../drivers/roles.ts";
+import type { Instant } from "../engine/model.ts";
+import type { Lineage } from "../engine/state.ts";
+import { GyreError } from "../errors.ts";
+import { parseCertificates } from "../pki/certificate.ts";
+import type { Whereabouts } from "./api.ts";
+import type { Parties } from "./parties.ts";
+
+/** How far back sensors are asked. */
+const sensorReach = 30 * 86400_000;
+
+/** Everything that holds, presents or uses a certificate. A place that could not be asked is told as such, never left out. */
+export async function whereabouts(
+  prefix: string,
+  lineages: ReadonlyMap<string, Lineage>,
+  parties: ReadonlyMap<string, Parties>,
+  now: Instant,
+): Promise<Whereabouts[]> {
+  const wanted = prefix
+    .toLowerCase()
+    .replaceAll(":", "")
+    .replace(/^sha256/, "");
+  if (!/^[0-9a-f]{8,64}$/.test(wanted)) {
+    throw new GyreError({
+      code: "input",
+      message: `${prefix} is not a SHA-256 fingerprint: 8 to 64 hex digits are needed`,
+      next: "openssl x509 -noout -fingerprint -sha256 -in FILE",
+    });
+  }
+  const found: Whereabouts[] = [...lineages].flatMap(([credential, lineage]) => issued(wanted, credential, lineage));
+  for (const [credential, these] of parties) {
+    const parts = await Promise.all([
+      stored(wanted, credential, these),
+      presented(wanted, credential, these),
+      used(wanted, credential, these, lineages.get(credential), now),
+    ]);
+    found.push(...parts.flat());
+  }
+  return found.map((one) => ({ ...number(one, lineages), ...one }));
+}
+
+function issued(wanted: string, credential: string, lineage: Lineage): Whereabouts[] {
+  return [...lineage.generations.values()]
+    .filter((generation) => generation.fingerprint.startsWith(wanted))
+    .map((generation) => ({
+      fingerprint: generation.fingerprint,
+      where: `journal of ${credential}`,
+      how: "issued" as const,
+      credential,
+      generation: generation.number,
+      at: generation.notBefore,
+      detail: `${generation.subject || generation.names.join(", ")}, serial ${generation.serial}, until ${new Date(generation.notAfter).toISOString()}${generation.number === lineage.current ? ", in use" : ""}`,
+    }));
+}
+
+async function stored(wanted: string, credential: string, parties: Parties): Promise<Whereabouts[]> {
+  const places = [
+    ...parties.targets.map(({ instance }) => ({
+      place: instance.place,
+      read: async () => (await instance.read()).certificate,
+    })),
+    ...parties.trustStores.map(({ instance }) => ({
+      place: instance.place,
+      read: async () => (await instance.read()).pem,
+    })),
+  ];
+  const answers = await Promise.all(
+    places.map(async ({ place, read }) => {
+      try {
+        const pem = await read();
+        const certificates = pem.includes("CERTIFICATE-----") ? parseCertificates(pem) : [];
+        return certificates
+          .filter((one) => one.fingerprint.startsWith(wanted))
+          .map(
+            (one): Whereabouts => ({
+              fingerprint: one.fingerprint,
+              where: place,
+              how: "stored",
+              credential,
+              detail: `stored for ${credential}`,
+            }),
+          );
+      } catch (error) {
+        return [unasked(wanted, place, "stored", credential, error)];
+      }
+    }),
+  );
+  return answers.flat();
+}
+
+async function presented(wanted: string, credential: string, parties: Parties): Promise<Whereabouts[]> {
+  const step: Step = { op: "who", signal: new AbortController().signal, tag: "who.0" };
+  const answers = await Promise.all(
+    parties.presenters.map(async ({ id, instance }) => {
+      try {
+        const members = await instance.members();
+        const looks = await Promise.all(
+          members.map(async (member) => ({ member, result: await instance.probe(member, "", step) })),
+        );
+        return looks.flatMap(({ member, result }): Whereabouts[] => {
+          if (result.saw === "unknown")
+            return [unasked(wanted, member.id, "presented", credential, new Error(result.why))];
+          if (result.saw !== "presented" || result.chain[0]?.startsWith(wanted) !== true) return [];
+          return [
+            {
+              fingerprint: result.chain[0],
+              where: member.id,
+              how: "presented",
+              credential,
+              detail: "presented on a full handshake just now",
+            },
+          ];
+        });
+      } catch (error) {
+        return [unasked(wanted, id, "presented", credential, error)];
+      }
+    }),
+  );
+  return answers.flat();
+}
+
+async function used(
+  wanted: string,
+  credential: string,
+  parties: Parties,
+  lineage: Lineage | undefined,
+  now: Instant,
+): Promise<Whereabouts[]> {
+  const generations = [...(lineage?.generations.values() ?? [])].filter((generation) =>
+    generation.fingerprint.startsWith(wanted),
+  );
+  const found: Whereabouts[] = [];
+  for (const generation of generations) {
+    for (const { instance } of parties.sensors) {
+      try {
+        const usage = await instance.usage(generation, Math.max(generation.notBefore, now - sensorReach), "who");
+        if (usage.count === 0) continue;
+        found.push({
+          fingerprint: generation.fingerprint,
+          where: instance.place,
+          how: "used",
+          credential,
+          ...(usage.last === undefined ? {} : { at: usage.last }),
+          detail: `used ${usage.count} times by ${usage.from.join(", ")}`,
+        });
+      } catch (error) {
+        found.push(unasked(generation.fingerprint, instance.place, "used", credential, error));
+      }
+    }
+  }
+  return found;
+}
+
+const unasked = (
+  fingerprint: string,
+  where: string,
+  how: Whereabouts["how"],
+  credential: string,
+  error: unknown,
+): Whereabouts => ({
+  fingerprint,
+  where,
+  how,
+  credential,
+  detail: `could not be asked: ${error instanceof Error ? error.message : String(error)}`,
+});
+
+function number(one: Whereabouts, lineages: ReadonlyMap<string, Lineage>): { generation?: number } {
+  const lineage = one.credential === undefined ? undefined : lineages.get(one.credential);
+  const generation = [...(lineage?.generations.values() ?? [])].find((known) => known.fingerprint === one.fingerprint);
+  return generation === undefined ? {} : { generation: generation.number };
+}
