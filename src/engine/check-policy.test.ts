@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { checkPolicy } from "./check-policy.ts";
 import { due } from "./due.ts";
@@ -57,6 +58,12 @@ describe("what is wrong", () => {
       ["warning windows[0]"],
     ],
     ["a window that cannot be read", { windows: [{ ...nightly, from: "2" }] }, 90 * DAY, ["error windows[0].from"]],
+    [
+      "one of two windows that cannot be read: the other is not judged alone",
+      { windows: [nightly, { ...nightly, from: "2" }] },
+      DAY,
+      ["error windows[1].from"],
+    ],
     ["20 minutes between due and the end", { before: 20 * MINUTE }, DAY, ["error after"]],
     ["45 minutes between due and the end", { before: 45 * MINUTE }, DAY, ["warning after"]],
   ];
@@ -73,6 +80,15 @@ describe("what is wrong", () => {
     expect(found({ every: 30 * DAY }, undefined, 30 * DAY - 1)).toEqual([]);
     // Jitter can bring the next one nearer.
     expect(found({ every: 30 * DAY, jitter: 0.1 }, undefined, 27 * DAY)).toEqual(["error every"]);
+  });
+
+  test("total over lives of any millisecond", () => {
+    const lives = fc.integer({ min: 1, max: 3 * DAY });
+    fc.assert(
+      fc.property(lives, fc.double({ min: 0.01, max: 0.99, noNaN: true }), (life, after) => {
+        for (const problem of checkPolicy({ after, windows: [nightly] }, life, 1)) expect(problem.next).not.toBe("");
+      }),
+    );
   });
 
   test("a life that the check passes is rotated in a window at every phase; one it refuses is stuck at some", () => {

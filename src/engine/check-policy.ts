@@ -148,7 +148,7 @@ function issueWithoutWindow(rules: Rules, schedule: Schedule, period: Millis): I
   if (schedule.limitAge === undefined) return undefined;
   const windowsOnly = { windows: rules.windows, freezes: [] };
   // A window that a run may miss before the end is none.
-  const until = schedule.limitAge - Math.min(period, (schedule.limitAge - schedule.dueAge) / 2);
+  const until = schedule.limitAge - Math.min(period, Math.floor((schedule.limitAge - schedule.dueAge) / 2));
   const halfWay = earliestAge(schedule);
   if (until - halfWay > longestClosed(rules)) return undefined;
   const from = Date.UTC(2026, 0, 5);

@@ -167,7 +167,7 @@ describe("what cannot be read is named", () => {
     ["hour 25", { from: "25:00" }, "windows[0].from"],
     ["a start at 24:00", { from: "24:00" }, "windows[0].from"],
     ["minute 60", { to: "02:60" }, "windows[0].to"],
-    ["one digit", { to: "2:00" }, "windows[0].to"],
+    ["one digit", { to: "3:00" }, "windows[0].to"],
     ["no length", { to: "02:00" }, "windows[0].to"],
     ["no such zone", { zone: "Europe/Atlantis" }, "windows[0].zone"],
     ["no such day", { days: ["sunday"] }, "windows[0].days"],
