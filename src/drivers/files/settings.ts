@@ -2,13 +2,17 @@ import { z } from "zod";
 import { command, mode, reload } from "../shared-settings.ts";
 
 const owner = {
-  mode: mode.default("0600").meta({ description: "Octal mode of the files, in quotes; default 0600" }),
+  mode: mode.optional().meta({
+    description:
+      "Octal mode of the files, in quotes; default as it is, and for new files 0600 with a key, 0644 without",
+  }),
   owner: z.string().optional().meta({ description: "Owner of the files: name or number; default as it is" }),
   group: z.string().optional().meta({ description: "Group of the files: name or number; default as it is" }),
 };
 
-/** The program that must agree before the process is told. `{certificate}`, `{privateKey}`, `{chain}` and `{keystore}` in it stand for
- *  the staged files: then it runs before the switch; without them it runs between the switch and the reload. */
+/** The program that must agree before the process is told. `{certificate}`, `{privateKey}`, `{chain}`, `{combined}` and `{keystore}` (in a
+ *  trust store `{bundle}`, `{crl}` and `{truststore}`) in it stand for the staged files: then it runs before the switch; without them it
+ *  runs after the switch, which is undone when it fails. */
 const validate = z
   .strictObject({ command })
   .optional()
@@ -49,13 +53,9 @@ export const targetSettings = z
       .meta({ description: "A key store as Java and .NET read it" }),
     ...owner,
     /** `switch`: all files change in one rename of a directory link. `rename`: plain files, one rename each (not atomic together). */
-    layout: z
-      .enum(["switch", "rename"])
-      .optional()
-      .meta({
-        description:
-          "switch: all files change in one step, behind a directory link; rename: plain files, one step each",
-      }),
+    layout: z.enum(["switch", "rename"]).optional().meta({
+      description: "switch: all files change in one step, behind a directory link; rename: plain files, one step each",
+    }),
     validate,
     reload: reload.optional(),
   })

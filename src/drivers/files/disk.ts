@@ -1,0 +1,211 @@
+import * as fs from "node:fs/promises";
+import { constants, type FileHandle, lstat, readFile, readlink, stat } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { GyreError } from "../../errors.ts";
+
+/**
+ * The system calls that change a disk, one method each, so that a test can stop between any two of them. Raw errno
+ * errors; `diskError` puts them into words.
+ */
+export interface Disk {
+  open(path: string, flags: number, mode?: number): Promise<FileHandle>;
+  write(handle: FileHandle, bytes: Uint8Array): Promise<void>;
+  chown(handle: FileHandle, uid: number, gid: number): Promise<void>;
+  chmod(handle: FileHandle, mode: number): Promise<void>;
+  sync(handle: FileHandle): Promise<void>;
+  close(handle: FileHandle): Promise<void>;
+  rename(from: string, to: string): Promise<void>;
+  symlink(target: string, path: string): Promise<void>;
+  link(existing: string, path: string): Promise<void>;
+  unlink(path: string): Promise<void>;
+  mkdir(path: string, mode: number): Promise<void>;
+  rmdir(path: string): Promise<void>;
+}
+
+export const realDisk: Disk = {
+  open: (path, flags, mode) => fs.open(path, flags, mode),
+  async write(handle, bytes) {
+    for (let done = 0; done < bytes.length; ) done += (await handle.write(bytes, done)).bytesWritten;
+  },
+  chown: (handle, uid, gid) => handle.chown(uid, gid),
+  chmod: (handle, mode) => handle.chmod(mode),
+  sync: (handle) => handle.sync(),
+  close: (handle) => handle.close(),
+  rename: (from, to) => fs.rename(from, to),
+  symlink: (target, path) => fs.symlink(target, path),
+  link: (existing, path) => fs.link(existing, path),
+  unlink: (path) => fs.unlink(path),
+  mkdir: (path, mode) => fs.mkdir(path, { mode }),
+  rmdir: (path) => fs.rmdir(path),
+};
+
+/** Who may read a file. */
+export interface Attributes {
+  readonly uid: number;
+  readonly gid: number;
+  /** Permission bits only. */
+  readonly mode: number;
+}
+
+/** The errno name of a failed system call, or undefined for anything else. */
+export function errnoOf(error: unknown): string | undefined {
+  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
+}
+
+const MEANINGS: Readonly<Record<string, { code: "disk" | "permission" | "input"; seen: string; next: string }>> = {
+  ENOSPC: { code: "disk", seen: "no space left on the device", next: "free space there, then repeat" },
+  EDQUOT: { code: "disk", seen: "disk quota exceeded", next: "raise the quota or free space, then repeat" },
+  EFBIG: { code: "disk", seen: "file too large", next: "raise the file size limit, then repeat" },
+  EMFILE: { code: "disk", seen: "too many open files", next: "raise the limit of open files, then repeat" },
+  EROFS: { code: "disk", seen: "read-only file system", next: "mount it read-write, or name another directory" },
+  EIO: { code: "disk", seen: "input/output error", next: "check the disk before you go on" },
+  EACCES: { code: "permission", seen: "permission denied", next: "give this user write access to the directory" },
+  EPERM: { code: "permission", seen: "operation not permitted", next: "run as root or as the owner, or change owner" },
+  ENOENT: { code: "input", seen: "no such file or directory", next: "create the directory, or correct the path" },
+  ENOTDIR: { code: "input", seen: "a part of the path is no directory", next: "correct the path" },
+  EISDIR: { code: "input", seen: "it is a directory", next: "name a file" },
+  ELOOP: { code: "input", seen: "too many symbolic links", next: "correct the path" },
+  ENAMETOOLONG: { code: "input", seen: "name too long", next: "shorten the path" },
+};
+
+/**
+ * A failed system call as a GyreError: `disk`, `permission` or `input`, naming the path.
+ * @param doing what was being done, as in "staging the certificate"
+ * @param untouched what is still as it was
+ */
+export function diskError(error: unknown, doing: string, path: string, untouched: string): GyreError {
+  if (error instanceof GyreError) return error;
+  const name = errnoOf(error);
+  const known = name === undefined ? undefined : MEANINGS[name];
+  return new GyreError({
+    code: known?.code ?? "disk",
+    message: `${doing} at ${path}: ${known?.seen ?? name ?? String(error)}; ${untouched}`,
+    where: path,
+    retry: known?.code === "input" ? "never" : "later",
+    next: known?.next ?? `look at ${path}, then repeat`,
+    cause: error,
+  });
+}
+
+/** What is at a path, the link itself and not what it leads to; undefined when nothing is. Raw errno errors. */
+export async function lookAt(path: string) {
+  return lstat(path).catch((error: unknown) => absent(error));
+}
+
+/** What a path leads to; undefined when nothing is there or the link dangles. Raw errno errors. */
+export async function lookThrough(path: string) {
+  return stat(path).catch((error: unknown) => absent(error));
+}
+
+/** The content behind a path; undefined when there is none. Raw errno errors. */
+export async function contentOf(path: string): Promise<Buffer | undefined> {
+  return readFile(path).catch((error: unknown) => absent(error));
+}
+
+/** Where a symbolic link leads; undefined when there is no link. Raw errno errors. */
+export async function linkOf(path: string): Promise<string | undefined> {
+  return readlink(path).catch((error: unknown) => {
+    if (errnoOf(error) === "EINVAL") return undefined;
+    return absent(error);
+  });
+}
+
+function absent(error: unknown): undefined {
+  if (errnoOf(error) === "ENOENT") return undefined;
+  throw error;
+}
+
+/** Unlinks a file that may not be there. */
+export async function unlinkIfThere(disk: Disk, path: string): Promise<void> {
+  await disk.unlink(path).catch((error: unknown) => absent(error));
+}
+
+/** Makes created, renamed and removed names in a directory survive a power cut. */
+export async function syncDirectory(disk: Disk, directory: string): Promise<void> {
+  const handle = await disk.open(directory, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    await disk.sync(handle);
+  } finally {
+    await disk.close(handle);
+  }
+}
+
+/**
+ * Creates a file with its owner and mode set before anybody can find content in it: it is born 0600, and owner comes
+ * before mode, since chown clears set-id bits and a wide mode must never meet the wrong owner. Refuses an existing name.
+ * Synced, but its directory is not.
+ */
+export async function createFile(disk: Disk, path: string, bytes: Uint8Array, who: Attributes): Promise<void> {
+  const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
+  const handle = await disk.open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
+  try {
+    const born = await handle.stat();
+    if (born.uid !== who.uid || born.gid !== who.gid) await disk.chown(handle, who.uid, who.gid);
+    if ((born.mode & 0o7777) !== who.mode) await disk.chmod(handle, who.mode);
+    await disk.write(handle, bytes);
+    await disk.sync(handle);
+  } catch (error) {
+    throw at(path, error);
+  } finally {
+    await disk.close(handle);
+  }
+}
+
+/** Errors of calls on a descriptor do not say which file it was. */
+function at(path: string, error: unknown): unknown {
+  return error instanceof Error && !("path" in error) ? Object.assign(error, { path }) : error;
+}
+
+/** The one temporary name of a path: hidden, so that no `include *.pem` finds it, and found again after a crash. */
+export const temporaryOf = (path: string): string => join(dirname(path), `.${basename(path)}.gyre-new`);
+
+/** Writes the temporary file of a path; a rename puts it in place. */
+export async function stageFile(disk: Disk, path: string, bytes: Uint8Array, who: Attributes): Promise<void> {
+  const temporary = temporaryOf(path);
+  await unlinkIfThere(disk, temporary);
+  await createFile(disk, temporary, bytes, who);
+}
+
+/** Replaces or creates a file in one rename; the old content is there until then. The caller syncs the directory. */
+export async function replaceFile(disk: Disk, path: string, bytes: Uint8Array, who: Attributes): Promise<void> {
+  try {
+    await stageFile(disk, path, bytes, who);
+    await disk.rename(temporaryOf(path), path);
+  } catch (error) {
+    await unlinkIfThere(disk, temporaryOf(path)).catch(() => undefined);
+    throw error;
+  }
+}
+
+/** Makes `path` a symbolic link to `target` in one rename, whatever was there. The caller syncs the directory. */
+export async function replaceLink(disk: Disk, path: string, target: string): Promise<void> {
+  const temporary = temporaryOf(path);
+  await unlinkIfThere(disk, temporary);
+  try {
+    await disk.symlink(target, temporary);
+    await disk.rename(temporary, path);
+  } catch (error) {
+    await unlinkIfThere(disk, temporary).catch(() => undefined);
+    throw error;
+  }
+}
+
+/**
+ * Overwrites a file and removes it. Overwriting keeps a key from a later reader of the raw device where the file system
+ * writes in place (ext4, xfs); on copy-on-write and flash it is no promise.
+ */
+export async function destroyFile(disk: Disk, path: string): Promise<void> {
+  const seen = await lookAt(path);
+  if (seen === undefined) return;
+  // A second name means that somebody still uses these bytes: only the name is ours to take away.
+  if (seen.isFile() && seen.nlink === 1 && seen.size > 0) {
+    const handle = await disk.open(path, constants.O_WRONLY | constants.O_NOFOLLOW);
+    try {
+      await disk.write(handle, Buffer.alloc(seen.size));
+      await disk.sync(handle);
+    } finally {
+      await disk.close(handle);
+    }
+  }
+  await disk.unlink(path);
+}
