@@ -59,6 +59,8 @@ export interface Nginx extends Peer {
   logGap(on: boolean, options?: { remove?: boolean }): Promise<void>;
   /** Changes options that the configuration holds, writes it anew; takes effect with the next reload or start. */
   configure(change: Partial<NginxOptions>): void;
+  /** Reloads and waits until no worker of before is left; one with an open connection stays for as long as that lasts. */
+  reloadFully(): Promise<void>;
   /** Pids of the workers of the (first) master. */
   workers(): number[];
 }
@@ -215,11 +217,15 @@ export async function startNginx(workspace: Workspace, options: NginxOptions): P
       if (gap.remove) rmSync(at.accessLog, { force: true });
       logging = !on;
       write();
+      await one.reloadFully();
+    },
+    async reloadFully() {
       const before = one.workers();
-      await runCommand(one.reloadCommand);
-      await waitFor(`${options.name} to take up its new log setting`, () =>
-        one.workers().every((pid) => !before.includes(pid)),
-      );
+      await one.reload();
+      await waitFor(`${options.name} to replace its workers`, () => {
+        const now = one.workers();
+        return now.length > 0 && now.every((pid) => !before.includes(pid));
+      });
     },
     configure(change) {
       current = { ...current, ...change };
