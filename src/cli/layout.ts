@@ -10,7 +10,7 @@ export function wrap(text: string, width: number, hang: number): string[] {
   for (const word of text.slice(lead.length).split(" ")) {
     const longer = line === "" ? prefix + word : `${line} ${word}`;
     if (line !== "" && widthOf(longer) > width) {
-      lines.push(line);
+      lines.push(line.trimEnd());
       prefix = " ".repeat(hang);
       line = prefix + word;
     } else line = longer;

@@ -39,7 +39,7 @@ export const widthOf = (text: string): number => Array.from(text.replace(marks, 
 
 /** One printable line: with escape sequences, or as plain text. */
 export function printed(line: string, colour: boolean): string {
-  const safe = line.replace(unprintable, escaped);
+  const safe = line.replace(unprintable, escaped).replaceAll("\u00a0", " ");
   if (!colour) return safe.replace(marks, "");
   return safe.replace(marks, (mark) => {
     const found = Object.values(styles).find(([own]) => own === mark);

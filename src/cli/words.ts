@@ -32,7 +32,7 @@ export function gradeWords(grade: Grade, old = "the old one"): string {
     DENIED: `${old} still authenticates, and was seen authorised for nothing`,
     SUPERSEDED: `nobody presents ${old} any more; until it expires, whoever holds its key can still use it`,
     EXPIRED: `${old} has expired, and was seen refused for it`,
-    FIRST: "a first issue: there was nothing to replace",
+    FIRST: "the first issue, so there was nothing to replace",
   };
   return words[grade];
 }
@@ -66,6 +66,17 @@ export function stepWords(step: StepRef): string {
   }
 }
 
+/** Kept on one line: a command that can be copied, a number with its unit. Printed as blanks. */
+export const glued = (text: string): string => text.replaceAll(" ", "\u00a0");
+
+/** A command to copy: arguments quoted where a shell would take them apart, kept on one line. */
+export const commandWords = (...words: readonly string[]): string =>
+  glued(
+    ["gyre", ...words]
+      .map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`))
+      .join(" "),
+  );
+
 const units: readonly (readonly [Millis, string])[] = [
   [86_400_000, "d"],
   [3_600_000, "h"],
@@ -82,29 +93,30 @@ export function spanWords(length: Millis): string {
   if (!Number.isFinite(abs)) return "for ever";
   for (const [size, name] of units) {
     const least = size === 60_000 ? 100_000 : size * 2;
-    if (abs >= least) return `${Math.floor(abs / size)} ${name}`;
+    if (abs >= least) return glued(`${Math.floor(abs / size)} ${name}`);
   }
-  return `${Math.floor(abs / 1000)} s`;
+  return glued(`${Math.floor(abs / 1000)} s`);
 }
 
 /** `4 s ago`, `in 3 h`, `now`. */
 export function relativeWords(at: Instant, now: Instant): string {
   const difference = at - now;
   if (Math.abs(difference) < 1000) return "now";
-  return difference > 0 ? `in ${spanWords(difference)}` : `${spanWords(difference)} ago`;
+  return glued(difference > 0 ? `in ${spanWords(difference)}` : `${spanWords(difference)} ago`);
 }
 
 /** `2026-11-24 14:30:05 UTC`: to the second, for timelines and receipts. */
 export function instantWords(at: Instant): string {
   if (!Number.isFinite(at) || Math.abs(at) > 8.64e15) return "never";
-  return `${new Date(at).toISOString().slice(0, 19).replace("T", " ")} UTC`;
+  return glued(`${new Date(at).toISOString().slice(0, 19).replace("T", " ")} UTC`);
 }
 
 /** `2026-11-24 14:30`: UTC, to the minute, where a column's title says so. */
 export const minuteWords = (at: Instant): string => instantWords(at).slice(0, 16);
 
 /** `2026-11-24 14:30 UTC (in 3 h)`. */
-export const momentWords = (at: Instant, now: Instant): string => `${minuteWords(at)} UTC (${relativeWords(at, now)})`;
+export const momentWords = (at: Instant, now: Instant): string =>
+  `${minuteWords(at)}${glued(" UTC")} (${relativeWords(at, now)})`;
 
 export const count = (number: number, one: string, many = `${one}s`): string =>
   `${number} ${number === 1 ? one : many}`;

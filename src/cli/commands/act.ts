@@ -8,6 +8,7 @@ import { bad, bold } from "../paint.ts";
 import { RotationText, runLine } from "../render/rotation.ts";
 import { tellError } from "../report-error.ts";
 import type { Session } from "../session.ts";
+import { commandWords } from "../words.ts";
 
 /** Commands that change something: rotate, run, revert. */
 
@@ -90,7 +91,11 @@ const worthKeeping = (progress: Progress): boolean =>
 
 const interruptedLines = (name: string, width: number): string[] => [
   ...wrap(`  ${bold("stopped")} on request, at a point from which it can be taken up again`, width, 10),
-  ...wrap(`        to go on: gyre rotate ${name}; to go back: gyre revert ${name} --reason ...`, width, 10),
+  ...wrap(
+    `        to go on: ${commandWords("rotate", name)}; to go back: ${commandWords("revert", name, "--reason", "...")}`,
+    width,
+    10,
+  ),
 ];
 
 /** One credential of `run`. */

@@ -4,7 +4,7 @@ import { type ExitCode, exits } from "../exit.ts";
 import { wrap } from "../layout.ts";
 import { knownName } from "../names.ts";
 import type { Session } from "../session.ts";
-import { momentWords } from "../words.ts";
+import { commandWords, momentWords } from "../words.ts";
 
 /** What a person takes on by name: waive, approve. */
 
@@ -49,7 +49,7 @@ export async function waive(session: Session, name: string, member: string, flag
         2,
       ),
       ...wrap(
-        `  it counts as unproven, never as proven, and stands on the receipt; to go on: gyre rotate ${name}`,
+        `  it counts as unproven, never as proven, and stands on the receipt; to go on: ${commandWords("rotate", name)}`,
         console.width,
         4,
       ),
@@ -66,7 +66,7 @@ export async function approve(session: Session, name: string, flags: { by?: stri
     session.console.data({ credential: name, by, plan: digest });
     session.console.say(
       wrap(
-        `${name}: approved by ${by} for plan ${digest}, and for no other; to go on: gyre rotate ${name}`,
+        `${name}: approved by ${by} for plan ${digest}, and for no other; to go on: ${commandWords("rotate", name)}`,
         session.console.width,
         2,
       ),

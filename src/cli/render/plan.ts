@@ -5,7 +5,16 @@ import { strategies } from "../../engine/strategies/table.ts";
 import type { Planned } from "../../runtime/api.ts";
 import { wrap } from "../layout.ts";
 import { bold, dim, held } from "../paint.ts";
-import { dueSentence, gradeWords, short, spanWords, stageWords, stepWords, strategyWords } from "../words.ts";
+import {
+  commandWords,
+  dueSentence,
+  gradeWords,
+  short,
+  spanWords,
+  stageWords,
+  stepWords,
+  strategyWords,
+} from "../words.ts";
 
 /** What a rotation would do, stage by stage. `now` decides what is due, nothing else. */
 export function planLines(name: string, planned: Planned, now: Instant, width: number): string[] {
@@ -17,7 +26,10 @@ export function planLines(name: string, planned: Planned, now: Instant, width: n
   else add(`${bold(name)}  ${dueSentence(planned.due, now)}`);
   if (plan === undefined) {
     if (planned.due.action === "impossible") add(`  next: ${planned.due.next}`, 4);
-    add(`  nothing would be done; to see what a rotation would do all the same: gyre plan ${name} --now`, 4);
+    add(
+      `  nothing would be done; to see what a rotation would do all the same: ${commandWords("plan", name, "--now")}`,
+      4,
+    );
     return lines;
   }
   add(`  ${move(plan)}   ${plan.strategy}: ${strategyWords[plan.strategy]}`, 4);
@@ -31,13 +43,14 @@ export function planLines(name: string, planned: Planned, now: Instant, width: n
   add(`  grade   ${bold(plan.grade.reachable)}: ${gradeWords(plan.grade.reachable, oldName(plan))}`, 10);
   add(`          ${plan.grade.why}`, 10);
   if (planned.stages.includes("quiet")) add(`  quiet   ${spanWords(plan.quiet.window)}: ${plan.quiet.why}`, 10);
-  if (plan.approval === "required") add(`  ask     needs a named approval: gyre approve ${name} --by NAME`, 10);
+  if (plan.approval === "required")
+    add(`  ask     needs a named approval: ${commandWords("approve", name, "--by", "NAME")}`, 10);
   for (const notice of plan.notices) add(`  note    ${notice}`, 10);
   if (planned.digest !== undefined) lines.push(dim(`  digest  ${planned.digest}`));
   add(
     planned.underWay === undefined
-      ? `nothing was written; to do it: gyre rotate ${name}${planned.due.action === "rotate" ? "" : " --now"}`
-      : `to go on: gyre rotate ${name}`,
+      ? `nothing was written; to do it: ${commandWords("rotate", name, ...(planned.due.action === "rotate" ? [] : ["--now"]))}`
+      : `to go on: ${commandWords("rotate", name)}`,
   );
   return lines;
 }
@@ -62,7 +75,7 @@ function stageLines(stage: Stage, number: number, plan: Plan, width: number): st
     width,
     18,
   );
-  const add = (text: string) => lines.push(...wrap(`      ${text}`, width, 10));
+  const add = (text: string) => lines.push(...wrap(`      ${text}`, width, 15));
   const guard = stage.guard?.(plan) ?? [];
   if (guard.length > 0) add(`only if  ${guard.map((claim) => claimWords(claim, plan)).join("; ")}`);
   for (const step of stage.steps(plan)) add(`do       ${stepWords(step)}`);

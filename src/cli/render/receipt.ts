@@ -2,7 +2,7 @@ import type { Receipt } from "../../receipt/statement.ts";
 import type { ReceiptJudgement } from "../../receipt/verify.ts";
 import { wrap } from "../layout.ts";
 import { bad, bold, dim, good, held } from "../paint.ts";
-import { count, gradeWords, short, spanWords } from "../words.ts";
+import { commandWords, count, gradeWords, short, spanWords } from "../words.ts";
 
 const styles = { VERIFIED: good, UNPINNED: held, BROKEN: bad } as const;
 
@@ -17,7 +17,10 @@ export function receiptLines(file: string, judged: ReceiptJudgement, width: numb
   for (const note of judged.notes) add(`  note    ${note}`, 10);
   if (judged.verdict === "UNPINNED") {
     for (const signer of receipt?.signers ?? [])
-      add(`  next: compare ${signer.keyId} with a copy you trust, then: gyre verify ${file} --key ${signer.keyId}`, 4);
+      add(
+        `  next: compare the key with a copy you trust, then: ${commandWords("verify", file, "--key", signer.keyId)}`,
+        4,
+      );
   }
   if (judged.verdict === "BROKEN") add("  next: do not rely on it; get it again from where it was kept", 4);
   return lines;
@@ -34,12 +37,7 @@ function essentials(receipt: Receipt, verdict: ReceiptJudgement["verdict"], widt
     `${bold(receipt.credential)}  ${move}   ${receipt.strategy}, ${receipt.outcome} ${utc(receipt.closedAt)}`,
   );
   const old = before === undefined ? undefined : `g${before.number}`;
-  add(
-    "grade",
-    receipt.grade === "NONE"
-      ? "NONE: nothing was proven about the old one"
-      : `${bold(receipt.grade)}: ${before === undefined ? gradeWords("FIRST") : gradeWords(receipt.grade, old)}`,
-  );
+  add("grade", `${bold(receipt.grade)}: ${gradeWords(receipt.grade, old)}`);
   add("why", receipt.why);
   if (before !== undefined)
     add("old", `${short(before.fingerprint)} serial ${before.serial}, until ${utc(before.notAfter)}`);

@@ -3,13 +3,11 @@ import type { ClaimName, Instant, Plan, Reason, StageName } from "../../engine/m
 import type { Outcome, Progress } from "../../runtime/api.ts";
 import { wrap } from "../layout.ts";
 import { bad, bold, dim, good, held } from "../paint.ts";
-import { count, dueSentence, gradeWords, momentWords, relativeWords, spanWords, stepWords } from "../words.ts";
+import { commandWords, dueSentence, gradeWords, momentWords, spanWords, stepWords } from "../words.ts";
+import { reasonLines } from "./reasons.ts";
 
 /** Columns of a stage line: two blanks, the mark, the stage, the words. */
 const indents = { mark: 2, stage: 8, words: 20, reason: 10 } as const;
-
-/** Longer lists are cut: `gyre show` has them all. */
-const mostReasons = 8;
 
 /** Where a wait is too short to be worth a line in a log; a terminal shows it all the same. */
 const shortWait = 5_000;
@@ -171,7 +169,7 @@ export class RotationText {
       ...this.#line(good("ok"), "closed", `${bold(grade)}: ${meaning}`),
       ...this.#wrap(`${" ".repeat(indents.stage)}receipt ${receipt}`, indents.reason),
       ...this.#wrap(
-        `${" ".repeat(indents.stage)}anybody can check it, without a network: gyre verify ${receipt} --key PIN`,
+        `${" ".repeat(indents.stage)}anybody can check it, without a network: ${commandWords("verify", receipt, "--key", "PIN")}`,
         indents.reason,
       ),
     ];
@@ -184,7 +182,7 @@ export class RotationText {
         ? []
         : this.#line("wait", stage, `${why}; until ${momentWords(until, now)}`)),
       ...this.#wrap(
-        `${" ".repeat(indents.stage)}goes on with the next gyre run from then on, or with: gyre rotate ${name} --wait ${waitArgument(until - now)}`,
+        `${" ".repeat(indents.stage)}goes on with the next gyre run from then on, or with: ${commandWords("rotate", name, "--wait", waitArgument(until - now))}`,
         indents.reason,
       ),
     ];
@@ -223,50 +221,6 @@ function notYet(members: readonly string[]): string {
   return `; not yet ${named}${members.length > 3 ? ` and ${members.length - 3} more` : ""}`;
 }
 
-/** One line per reason, then what releases them, then how to accept them by name. */
-export function reasonLines(
-  options: Pick<RotationTextOptions, "name" | "width">,
-  reasons: readonly Reason[],
-  now: Instant,
-): string[] {
-  const lines: string[] = [];
-  const add = (indent: number, text: string) =>
-    lines.push(...wrap(" ".repeat(indent) + text, options.width, indent + 2));
-  const shown = reasons.slice(0, mostReasons);
-  for (const reason of shown) add(indents.reason, `${reason.about} ${withAge(reason, now)}`);
-  if (reasons.length > shown.length)
-    add(indents.reason, `and ${reasons.length - shown.length} more: gyre show ${options.name}`);
-  for (const text of releases(reasons, options.name)) add(indents.stage, text);
-  return lines;
-}
-
-function withAge(reason: Reason, now: Instant): string {
-  if (now - reason.since < 1000) return reason.what;
-  const age = `${reason.verdict === "failed" ? "" : "first seen "}${relativeWords(reason.since, now)}`;
-  return reason.what.endsWith(")") ? `${reason.what.slice(0, -1)}; ${age})` : `${reason.what} (${age})`;
-}
-
-function releases(reasons: readonly Reason[], name: string): string[] {
-  const lines: string[] = [];
-  const looked = reasons.filter((reason) => reason.verdict === "no" || reason.verdict === "unknown");
-  const members = [...new Set(looked.filter((reason) => reason.about !== name).map((reason) => reason.about))];
-  const only = looked.length === 1 ? looked[0] : undefined;
-  if (only !== undefined && members.length === 1) {
-    lines.push(`released when ${only.release}; to accept it by name: gyre waive ${name} ${members[0]} --reason ...`);
-  } else {
-    for (const release of looked.slice(0, mostReasons).map((reason) => reason.release))
-      lines.push(`released when ${release}`);
-    if (looked.length > mostReasons)
-      lines.push(`released when ${count(looked.length - mostReasons, "more member")} of that kind do so too`);
-    if (members.length > 0) lines.push(`to accept one by name: gyre waive ${name} MEMBER --reason ...`);
-  }
-  for (const reason of reasons) {
-    if (reason.verdict === "approval") lines.push(`released by: ${reason.release}`);
-    if (reason.verdict === "failed") lines.push(`next: ${reason.release}`);
-  }
-  return [...new Set(lines)];
-}
-
 /** A `--wait` that is long enough: whole minutes, rounded up. */
 const waitArgument = (left: number): string => `${Math.max(1, Math.ceil(left / 60_000))}m`;
 
@@ -292,12 +246,14 @@ export function runLine(
         `${lead("wait", (text) => text)}${outcome.stage}: ${outcome.why}; until ${momentWords(outcome.until, now)}`,
       );
     case "held":
-      return line(`${lead("HELD", held)}${outcome.stage}: ${firstReason(outcome.reasons)}; see: gyre show ${name}`);
+      return line(
+        `${lead("HELD", held)}${outcome.stage}: ${firstReason(outcome.reasons)}; see: ${commandWords("show", name)}`,
+      );
     case "put back":
       return line(`${lead(outcome.failed ? "FAIL" : "ok", outcome.failed ? bad : good)}put back: ${outcome.why}`);
     case "stuck":
       return line(
-        `${lead("STUCK", bad)}${outcome.stage}: failed and not put back: ${firstReason(outcome.reasons)}; see: gyre show ${name}`,
+        `${lead("STUCK", bad)}${outcome.stage}: failed and not put back: ${firstReason(outcome.reasons)}; see: ${commandWords("show", name)}`,
       );
     default:
       return outcome satisfies never;

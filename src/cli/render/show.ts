@@ -3,8 +3,8 @@ import type { Lineage, Rotation } from "../../engine/state.ts";
 import type { TimelineEntry } from "../../runtime/api.ts";
 import { wrap } from "../layout.ts";
 import { bold, dim, good, held } from "../paint.ts";
-import { gradeWords, instantWords, minuteWords, relativeWords, short } from "../words.ts";
-import { reasonLines } from "./rotation.ts";
+import { commandWords, gradeWords, instantWords, minuteWords, relativeWords, short, spanWords } from "../words.ts";
+import { reasonLines } from "./reasons.ts";
 
 interface Shown {
   readonly lineage: Lineage;
@@ -16,7 +16,8 @@ export function showLines(name: string, shown: Shown, now: Instant, width: numbe
   const { lineage, entries } = shown;
   const lines = [bold(name)];
   const add = (text: string, hang: number) => lines.push(...wrap(text, width, hang));
-  if (entries.length === 0) return [...lines, `  nothing has happened yet; to see what would: gyre plan ${name}`];
+  if (entries.length === 0)
+    return [...lines, `  nothing has happened yet; to see what would: ${commandWords("plan", name)}`];
   if (lineage.generations.size > 0) lines.push("", dim("generations"));
   for (const generation of lineage.generations.values()) add(generationLine(generation, lineage, now), 6);
   for (const orphan of lineage.orphans) {
@@ -71,7 +72,7 @@ function rotationLines(
 function endWords(rotation: Rotation, now: Instant): string {
   const { end } = rotation;
   if (end === undefined)
-    return rotation.held === undefined ? "under way" : `${held("HELD")} since ${relativeWords(rotation.held.at, now)}`;
+    return rotation.held === undefined ? "under way" : `${held("HELD")} for ${spanWords(now - rotation.held.at)}`;
   if (end.how === "reverted") return `put back ${relativeWords(end.at, now)}`;
   const old = rotation.plan.from === undefined ? undefined : `g${rotation.plan.from.number}`;
   return `${good(`closed ${end.grade}`)} ${relativeWords(end.at, now)}: ${gradeWords(end.grade, old)}`;

@@ -2,7 +2,7 @@ import type { Instant } from "../../engine/model.ts";
 import type { CredentialStatus } from "../../runtime/api.ts";
 import { type Column, table, wrap } from "../layout.ts";
 import { bad, bold, dim, good, held } from "../paint.ts";
-import { count, dueWords, minuteWords, relativeWords, spanWords } from "../words.ts";
+import { commandWords, count, dueWords, minuteWords, relativeWords, spanWords } from "../words.ts";
 
 const columns: readonly Column[] = [
   { title: "NAME", spare: 0 },
@@ -44,8 +44,7 @@ export function stateWords(status: CredentialStatus, now: Instant): string {
   const { active } = status;
   if (active !== undefined) {
     const stage = active.passed.at(-1)?.stage;
-    if (active.held !== undefined)
-      return `${held("HELD")} ${active.held.stage} since ${spanWords(now - active.held.at)}`;
+    if (active.held !== undefined) return `${held("HELD")} ${active.held.stage} for ${spanWords(now - active.held.at)}`;
     if (active.reverting !== undefined) return held("being put back");
     return `under way${stage === undefined ? "" : `, ${stage} passed ${relativeWords(active.passed.at(-1)!.at, now)}`}`;
   }
@@ -61,6 +60,6 @@ function remarks(status: CredentialStatus): string[] {
   if (first !== undefined) found.push(`${first.about} ${first.what}; released when ${first.release}`);
   if (status.due?.action === "impossible") found.push(`${status.due.because}; next: ${status.due.next}`);
   if (status.orphans > 0)
-    found.push(`${count(status.orphans, "orphan")}: issued and not in use, see gyre show ${status.name}`);
+    found.push(`${count(status.orphans, "orphan")}: issued and not in use, see ${commandWords("show", status.name)}`);
   return found;
 }

@@ -21,7 +21,7 @@ export function whoLines(asked: string, found: readonly Whereabouts[], now: Inst
       named === undefined
         ? ""
         : `  ${named.credential}${named.generation === undefined ? "" : ` g${named.generation}`}`;
-    lines.push(`${bold(short(fingerprint))}${owner}`, ...wrap(dim(`  ${fingerprint}`), width, 2));
+    lines.push(`${bold(short(fingerprint))}${owner}`, ...wrap(`  ${dim(fingerprint)}`, width, 2));
     for (const place of places) {
       const when = place.at === undefined ? "" : ` (${relativeWords(place.at, now)})`;
       lines.push(

@@ -1,0 +1,366 @@
+import { expect, test } from "vitest";
+import { stagesOf } from "../../engine/plan.ts";
+import { sampleReceipt } from "../../receipt/fixtures/sample-receipt.ts";
+import { statementOf } from "../../receipt/statement.ts";
+import type { Outcome, Progress } from "../../runtime/api.ts";
+import {
+  approvalWanted,
+  day,
+  generation,
+  hour,
+  minute,
+  newsUntilHeld,
+  noon,
+  reloadFailed,
+  sampleLineage,
+  samplePlan,
+  sampleStatuses,
+  stillPresents,
+} from "../fixtures/sample.ts";
+import { plainText, widthOf } from "../paint.ts";
+import { doctorLines } from "./doctor.ts";
+import { planLines } from "./plan.ts";
+import { receiptLines } from "./receipt.ts";
+import { RotationText, runLine } from "./rotation.ts";
+import { showLines } from "./show.ts";
+import { statusLines } from "./status.ts";
+import { whoLines } from "./who.ts";
+
+/** Every rendering at 80 columns, at 60, and in a pipe; one golden file each. */
+const widths = [80, 60, Number.POSITIVE_INFINITY];
+
+const golden = (name: string, render: (width: number) => readonly string[]): void => {
+  for (const width of widths) {
+    const where = width === Number.POSITIVE_INFINITY ? "pipe" : String(width);
+    test(`${name}, ${where}`, async () => {
+      const lines = render(width);
+      // A word longer than the room (a path, a digest) runs over rather than being broken; nothing else may.
+      for (const line of lines) expect(widthOf(line) <= width || longestWord(line) + 20 > width, line).toBe(true);
+      await expect(`${plainText(lines)}\n`).toMatchFileSnapshot(`golden/${name.replaceAll(" ", "-")}.${where}.txt`);
+    });
+  }
+};
+
+const longestWord = (line: string): number => Math.max(...line.split(/ +/).map((word) => widthOf(word)));
+
+function told(news: readonly Progress[], outcome: Outcome, width: number, quiet = false): string[] {
+  const text = new RotationText({ name: "shop-tls", width, quiet });
+  return [...news.flatMap((progress) => text.told(progress, noon)), ...text.ended(outcome, noon)];
+}
+
+const rotation = "shop-tls/3";
+const receipt = "/var/lib/gyre/receipts/17.json";
+
+golden("rotate held", (width) => {
+  const reasons = [stillPresents("10.0.0.3:443")];
+  return told(newsUntilHeld(samplePlan(), reasons), { result: "held", rotation, stage: "adopted", reasons }, width);
+});
+
+golden("rotate held by many", (width) => {
+  const reasons = Array.from({ length: 12 }, (_, index) => stillPresents(`10.0.0.${index + 1}:443`, index * 1000));
+  return told(newsUntilHeld(samplePlan(), reasons), { result: "held", rotation, stage: "adopted", reasons }, width);
+});
+
+golden("rotate held for approval and by failure", (width) =>
+  told([], { result: "held", rotation, stage: "revoked", reasons: [approvalWanted, reloadFailed] }, width),
+);
+
+golden("rotate closed", (width) =>
+  told(
+    [
+      { type: "started", rotation, plan: samplePlan({ mutual: true }), resumed: true },
+      { type: "passed", stage: "adopted", words: "3/3 replicas present g4, 3/3 verifiers accept g4" },
+      {
+        type: "waiting",
+        stage: "quiet",
+        until: noon + 5 * minute,
+        why: "quiet window: 1.25 x connectionAge, watched by its sensors",
+      },
+      { type: "passed", stage: "quiet", words: "the old one was left alone for 300 s" },
+      { type: "passed", stage: "refused", words: "3/3 verifiers refuse g3" },
+      { type: "passed", stage: "closed", words: "" },
+      { type: "closed", grade: "REFUSED", receipt },
+    ],
+    { result: "closed", rotation, grade: "REFUSED", receipt },
+    width,
+  ),
+);
+
+golden("rotate first issue", (width) =>
+  told(
+    [
+      { type: "started", rotation: "shop-tls/1", plan: samplePlan({ first: true }), resumed: false },
+      { type: "passed", stage: "delivered", words: "2/2 targets hold g1" },
+      { type: "closed", grade: "FIRST", receipt },
+    ],
+    { result: "closed", rotation: "shop-tls/1", grade: "FIRST", receipt },
+    width,
+  ),
+);
+
+golden("rotate put back", (width) =>
+  told(
+    [
+      { type: "started", rotation, plan: samplePlan(), resumed: false },
+      {
+        type: "step",
+        stage: "delivered",
+        step: { kind: "deliver", on: "/etc/nginx/tls/shop.pem", generation: 4 },
+        state: "failed",
+        words: "nginx -t ended with 1: no such file; nothing was changed",
+      },
+      { type: "putting back", why: "nginx -t ended with 1: no such file; nothing was changed" },
+      { type: "reverted", why: "nginx -t ended with 1" },
+    ],
+    { result: "put back", rotation, why: "nginx -t ended with 1", failed: true },
+    width,
+  ),
+);
+
+golden("rotate stuck", (width) =>
+  told([], { result: "stuck", rotation, stage: "delivered", reasons: [reloadFailed] }, width),
+);
+
+golden("rotate waiting", (width) =>
+  told(
+    [{ type: "started", rotation, plan: samplePlan({ mutual: true }), resumed: false }],
+    {
+      result: "waiting",
+      rotation,
+      stage: "quiet",
+      until: noon + 14 * minute,
+      why: "quiet window: 1.25 x connectionAge, watched by its sensors",
+    },
+    width,
+  ),
+);
+
+golden("rotate nothing due", (width) =>
+  told(
+    [],
+    {
+      result: "nothing due",
+      due: {
+        action: "wait",
+        until: noon + 5 * hour,
+        dueAt: noon,
+        urgent: false,
+        because: "due 2026-11-24T17:00Z, 66 % of the life of 1 d",
+      },
+    },
+    width,
+  ),
+);
+
+test("quiet says what needs somebody, and only that", () => {
+  const reasons = [stillPresents("10.0.0.3:443")];
+  const held = told(
+    newsUntilHeld(samplePlan(), reasons),
+    { result: "held", rotation, stage: "adopted", reasons },
+    80,
+    true,
+  );
+  expect(plainText(held)).toMatch(/^ {2}HELD {2}adopted/);
+  const closed: Progress[] = [
+    { type: "started", rotation, plan: samplePlan(), resumed: false },
+    { type: "closed", grade: "REFUSED", receipt },
+  ];
+  expect(told(closed, { result: "closed", rotation, grade: "REFUSED", receipt }, 80, true)).toEqual([]);
+});
+
+test("the line that is drawn over tells the stage, the count and the time left", () => {
+  const text = new RotationText({ name: "shop-tls", width: 80, quiet: false });
+  expect(text.current(noon, "|")).toBeUndefined();
+  for (const progress of newsUntilHeld(samplePlan(), []).slice(0, 7)) text.told(progress, noon);
+  expect(text.current(noon, "|")).toBe("  |     adopted     2/3 replicas present g4");
+  text.told({ type: "waiting", stage: "quiet", until: noon + 5 * minute, why: "quiet window: short" }, noon);
+  expect(text.current(noon, "/")?.replaceAll("\u00a0", " ")).toBe(
+    "  /     quiet       quiet window: short; 5 min left",
+  );
+  text.told({ type: "closed", grade: "REFUSED", receipt }, noon);
+  expect(text.current(noon, "-")).toBeUndefined();
+});
+
+golden("run lines", (width) => {
+  const options = { width, pad: 11 };
+  const due = { dueAt: noon, urgent: false } as const;
+  const outcomes: readonly (readonly [string, Outcome])[] = [
+    ["shop-tls", { result: "closed", rotation, grade: "REFUSED", receipt }],
+    [
+      "shop-client",
+      {
+        result: "nothing due",
+        due: { ...due, action: "wait", until: noon + 5 * hour, because: "due 2026-11-24T17:00Z" },
+      },
+    ],
+    [
+      "old-api",
+      {
+        result: "nothing due",
+        due: { ...due, action: "impossible", because: "no window opens before the end", next: "widen renew.window" },
+      },
+    ],
+    ["lab.crl", { result: "waiting", rotation, stage: "quiet", until: noon + 14 * minute, why: "quiet window" }],
+    [
+      "mtls",
+      {
+        result: "held",
+        rotation,
+        stage: "adopted",
+        reasons: [stillPresents("10.0.0.3:443"), stillPresents("10.0.0.4:443")],
+      },
+    ],
+    ["a", { result: "put back", rotation, why: "nginx -t ended with 1", failed: true }],
+    ["b", { result: "stuck", rotation, stage: "delivered", reasons: [reloadFailed] }],
+  ];
+  return outcomes.flatMap(([name, outcome]) => runLine(name, outcome, noon, options));
+});
+
+golden("plan mutual", (width) => {
+  const plan = samplePlan({ mutual: true, approval: "required" });
+  const due = {
+    action: "rotate",
+    override: false,
+    dueAt: noon - hour,
+    urgent: false,
+    because: "due 2026-11-24T11:00Z, 66 % of the life of 1 d",
+  } as const;
+  return planLines(
+    "shop-tls",
+    { due, plan, digest: `sha256:${"d1".padEnd(64, "0")}`, stages: stagesOf(plan, noon) },
+    noon,
+    width,
+  );
+});
+
+golden("plan server", (width) => {
+  const plan = samplePlan();
+  const due = {
+    action: "wait",
+    until: noon + 5 * hour,
+    dueAt: noon,
+    urgent: false,
+    because: "due 2026-11-24T17:00Z",
+  } as const;
+  return planLines(
+    "shop-tls",
+    { due, plan, digest: `sha256:${"d1".padEnd(64, "0")}`, underWay: rotation, stages: stagesOf(plan, noon) },
+    noon,
+    width,
+  );
+});
+
+golden("plan nothing due", (width) => {
+  const due = {
+    action: "impossible",
+    dueAt: noon,
+    urgent: true,
+    because: "no window opens before 2026-11-25T08:00Z",
+    next: "widen renew.window",
+  } as const;
+  return planLines("shop-tls", { due, stages: [] }, noon, width);
+});
+
+golden("status", (width) => statusLines(sampleStatuses(), noon, width));
+
+golden("show", (width) => {
+  const { lineage, entries } = sampleLineage();
+  return showLines("shop-tls", { lineage, entries }, noon, width);
+});
+
+golden("who", (width) =>
+  whoLines(
+    "7f3a91c0",
+    [
+      {
+        fingerprint: generation(4).fingerprint,
+        where: "journal shop-tls g4 (current)",
+        how: "issued",
+        credential: "shop-tls",
+        generation: 4,
+        at: noon - hour,
+        detail: "by lab-root, until 2026-11-25",
+      },
+      {
+        fingerprint: generation(4).fingerprint,
+        where: "presenter 10.0.0.1:443",
+        how: "presented",
+        detail: "fresh full handshake",
+      },
+      {
+        fingerprint: generation(4).fingerprint,
+        where: "log /var/log/nginx/access.log",
+        how: "used",
+        at: noon - 2 * minute,
+        detail: "17 times, from 10.1.0.9",
+      },
+    ],
+    noon,
+    width,
+  ),
+);
+
+golden("doctor", (width) =>
+  doctorLines(
+    "shop-tls",
+    [
+      { level: "ok", about: "issuer lab-root", what: "answers; its certificate is valid for 3649 d" },
+      { level: "note", about: "grade", what: "SUPERSEDED is the best that can be reached" },
+      {
+        level: "warning",
+        about: "target /etc/haproxy/shop.pem",
+        what: "nothing tells its process to load new material",
+        next: "add reload",
+      },
+      {
+        level: "problem",
+        about: "verifier 10.0.0.1:443",
+        what: "connection refused",
+        next: "start it, then gyre doctor shop-tls",
+      },
+    ],
+    width,
+  ),
+);
+
+golden("receipt unpinned", (width) => {
+  const statement = statementOf(
+    sampleReceipt([], { signers: [{ keyId: `sha256:${"9b".padEnd(64, "1")}`, publicKey: "" }] }),
+  );
+  return receiptLines(
+    "17.json",
+    {
+      ok: false,
+      verdict: "UNPINNED",
+      problems: [],
+      notes: ["no key pinned: anybody could have signed this"],
+      statement,
+    },
+    width,
+  );
+});
+
+golden("receipt broken", (width) => {
+  const problems = [
+    "the signature by sha256:9b11 does not fit the payload",
+    "grade REFUSED, but the verdict on 10.0.0.1:443 is unknown",
+  ];
+  return receiptLines(
+    "17.json",
+    { ok: false, verdict: "BROKEN", problems, notes: [], statement: statementOf(sampleReceipt([])) },
+    width,
+  );
+});
+
+test("what a peer said cannot move the cursor", () => {
+  const evil = stillPresents("10.0.0.3:443\u001b[2J\u202e");
+  const lines = told([], { result: "held", rotation, stage: "adopted", reasons: [evil] }, 80);
+  expect(plainText(lines)).toContain("10.0.0.3:443\\u001b[2J\\u202e still presents g3");
+  expect(plainText(lines)).not.toContain("\u001b");
+});
+
+test("a day is not said where 23 hours are left", () => {
+  const [status] = sampleStatuses().filter(({ name }) => name === "shop-client");
+  const text = plainText(statusLines([{ ...status!, current: generation(4, { notAfter: noon + day - 1 }) }], noon, 80));
+  expect(text).toContain("23 h");
+});
