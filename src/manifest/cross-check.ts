@@ -51,6 +51,7 @@ export function crossCheck(drafts: readonly Draft[]): void {
   for (const draft of drafts) {
     if (draft.kind === "Issuer") checkIssuer(draft);
     else checkCredential(draft, issuers);
+    knownPlaceholders(draft);
     commandsWithoutEnvironment(draft);
   }
 }
@@ -343,29 +344,38 @@ function checkRefusals(draft: Credential, issuer: Issuer | undefined): void {
     );
 }
 
-/** The words a validate command may use for the staged files. */
-const PLACEHOLDERS = ["certificate", "privateKey", "chain", "keystore", "combined"];
-
 function checkTargets(draft: Credential): void {
   for (const [i, entry] of (draft.spec.deliver ?? []).entries()) {
-    const path = ["spec", "deliver", i];
-    const { mode, validate } = entry.settings;
-    if ((Number.parseInt(mode, 8) & 0o007) !== 0)
-      report(draft, [...path, entry.key, "mode"], `mode ${mode} lets every user of the host at the private key`, {
-        allowed: '"0600", or "0640" with a group',
-      });
-    for (const [j, word] of (validate?.command ?? []).entries())
-      for (const [, name] of word.matchAll(/\{([A-Za-z]+)\}/g)) {
-        const meant = PLACEHOLDERS.includes(name!) ? undefined : nearest(name!, PLACEHOLDERS);
+    const { mode } = entry.settings;
+    if (mode !== undefined && (Number.parseInt(mode, 8) & 0o007) !== 0)
+      report(
+        draft,
+        ["spec", "deliver", i, entry.key, "mode"],
+        `mode ${mode} lets every user of the host at the private key`,
+        { allowed: '"0600", or "0640" with a group' },
+      );
+  }
+}
+
+/** The words a validate command may use for the staged files, by role. */
+const PLACEHOLDERS: Record<string, readonly string[]> = {
+  target: ["certificate", "privateKey", "chain", "combined", "keystore"],
+  trustStore: ["bundle", "crl", "truststore"],
+};
+
+/** A misspelt placeholder would reach the program as it stands, and its complaint would name no field of ours. */
+function knownPlaceholders(draft: Draft): void {
+  for (const [path, { role }] of entriesOf(draft)) {
+    const words = PLACEHOLDERS[role] ?? [];
+    const place = [...path.slice(0, -1), "validate", "command"];
+    const command = at(draft.tree, place)?.value;
+    for (const [i, word] of (command?.kind === "sequence" ? command.items : []).entries())
+      for (const [, name] of word.kind === "scalar" ? String(word.value).matchAll(/\{([A-Za-z]+)\}/g) : []) {
+        const meant = words.includes(name!) ? undefined : nearest(name!, words);
         if (meant !== undefined)
-          report(
-            draft,
-            [...path, "validate", "command", j],
-            `unknown placeholder {${brief(name!)}}; did you mean {${meant}}?`,
-            {
-              allowed: PLACEHOLDERS.map((p) => `{${p}}`).join(", "),
-            },
-          );
+          report(draft, [...place, i], `unknown placeholder {${brief(name!)}}; did you mean {${meant}}?`, {
+            allowed: words.map((w) => `{${w}}`).join(", "),
+          });
       }
   }
 }

@@ -26,7 +26,7 @@ export function parseBy<T>(schema: z.ZodType<T>, checking: Checking): T | undefi
     clean = false;
     const issues = result.error.issues.flatMap((issue) => flatten(issue, checking.tree));
     const unknown = issues.filter((issue) => issue.code === "unrecognized_keys");
-    for (const issue of unknown) for (const key of issue.keys) unknownField(schema, checking, issue.path as Path, key);
+    for (const issue of unknown) unknownFields(schema, checking, issue.path as Path, issue.keys);
     if (unknown.length > 0) continue;
     for (const issue of issues) wrongValue(schema, checking, issue);
     return undefined;
@@ -43,6 +43,26 @@ function flatten(issue: Issue, tree: Tree): Issue[] {
 
 function isWrongKind(issue: Issue): boolean {
   return issue.code === "invalid_type" || issue.code === "invalid_value";
+}
+
+/** More unknown fields than this in one mapping are one mistake, not many. */
+const MANY = 20;
+
+function unknownFields(schema: z.ZodType, checking: Checking, path: Path, keys: readonly string[]): void {
+  for (const key of keys.slice(0, MANY)) unknownField(schema, checking, path, key);
+  if (keys.length <= MANY) return;
+  const mapping = at(checking.tree, path)?.value as Mapping;
+  const first = mapping.entries.get(keys[MANY]!)!;
+  checking.problems.push({
+    source: checking.source,
+    span: first.key,
+    field: fieldText(path),
+    message: `and ${keys.length - MANY} more unknown fields${path.length > 0 ? ` in ${fieldText(path)}` : ""}`,
+  });
+  for (const key of keys.slice(MANY)) {
+    hide(mapping.entries.get(key)!.value, checking.source);
+    mapping.entries.delete(key);
+  }
 }
 
 function unknownField(schema: z.ZodType, checking: Checking, path: Path, key: string): void {

@@ -80,7 +80,7 @@ function excerpt(source: Source, span: Span, line: number): [string, string] {
   const masks = merged(source.secrets.filter((s) => s.from < end && s.to > start));
   for (let at = start; at <= end; ) {
     if (at >= span.from && caretFrom < 0) caretFrom = text.length;
-    const mask = masks.find((m) => m.from <= at && at < m.to);
+    const mask = at < end ? masks.find((m) => m.from <= at && at < m.to) : undefined;
     if (mask) {
       if (caretFrom < 0 && span.from < mask.to && span.from >= at) caretFrom = text.length;
       text += MASK;

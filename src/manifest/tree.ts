@@ -8,7 +8,10 @@ import {
   isSeq,
   type Node,
   parseAllDocuments,
+  visit,
   type YAMLMap,
+  type YAMLParseError,
+  type YAMLWarning,
 } from "yaml";
 import type { RawProblem } from "./problem.ts";
 import { position, type Source, type Span } from "./source.ts";
@@ -56,7 +59,7 @@ const SYNTAX: Record<string, string> = {
   BAD_ALIAS: "an alias (*name) without a name, or with a colon at its end",
   BAD_DIRECTIVE: "a % line that YAML does not know",
   BAD_DQ_ESCAPE: 'a backslash sequence that does not exist inside "double quotes" (write \\\\ for a backslash)',
-  BAD_INDENT: "wrong indentation",
+  BAD_INDENT: "wrong indentation, or a { or [ above that is not closed",
   BAD_PROP_ORDER: "anchor, tag and indicator in the wrong order",
   BAD_SCALAR_START: "a value cannot start with this character without quotes",
   BLOCK_AS_IMPLICIT_KEY: "a nested mapping on the same line; start it on its own line",
@@ -77,20 +80,34 @@ export function parseTrees(source: Source, environment: Environment): Parsed {
   const problems: RawProblem[] = [];
   const trees: Tree[] = [];
   const used = new Set<string>();
-  const reading: Reading = { source, environment, problems, used, nodes: 0 };
+  const reading: Reading = { source, environment, problems, used, nodes: 0, anchors: new Map(), following: 0 };
   for (const document of documents(source, problems)) {
+    reading.anchors.clear();
     const errors = [...document.errors, ...document.warnings];
     for (const error of errors)
       problems.push({
         source,
-        span: { from: error.pos[0], to: Math.max(error.pos[1], error.pos[0] + 1) },
+        span: spanOfError(error, document),
         message: `not valid YAML: ${SYNTAX[error.code] ?? "it cannot be read here"}`,
       });
     if (errors.length > 0) maskByLine(source);
     else if (isNode(document.contents) && !(isScalar(document.contents) && document.contents.value === null))
-      trees.push(treeOf(document.contents, document, reading, [], []));
+      trees.push(treeOf(document.contents, reading, [], []));
   }
   return { trees, problems, environment: [...used] };
+}
+
+/** An open quote is found at the end of the text; where it was opened is what the author needs. */
+function spanOfError(error: YAMLParseError | YAMLWarning, document: Document.Parsed): Span {
+  const [from, to] = error.pos;
+  if (error.code !== "MISSING_CHAR" || !error.message.includes("quote")) return { from, to: Math.max(to, from + 1) };
+  let start = from;
+  visit(document, {
+    Scalar: (_, node) => {
+      if (node.type?.startsWith("QUOTE") && node.range && node.range[0] < from) start = node.range[0];
+    },
+  });
+  return { from: start, to: start + 1 };
 }
 
 function documents(source: Source, problems: RawProblem[]): Document.Parsed[] {
@@ -121,10 +138,14 @@ interface Reading {
   readonly problems: RawProblem[];
   readonly used: Set<string>;
   nodes: number;
+  /** Anchors met so far in the document, the latest of each name. Looking each one up in the document is quadratic. */
+  anchors: Map<string, Node>;
+  /** How many aliases are being followed: what they lead to was met before. */
+  following: number;
 }
 
 /** `open` holds the nodes around this one, so that an alias to itself is seen. */
-function treeOf(node: Node, document: Document, reading: Reading, open: readonly Node[], path: Path): Tree {
+function treeOf(node: Node, reading: Reading, open: readonly Node[], path: Path): Tree {
   const span = spanOf(node, reading.source);
   reading.nodes++;
   if (reading.nodes > MAX_NODES) {
@@ -135,17 +156,21 @@ function treeOf(node: Node, document: Document, reading: Reading, open: readonly
   }
   if (open.length > MAX_DEPTH) return broken(reading, span, path, "nested too deeply");
   if (isAlias(node)) {
-    const target = node.resolve(document);
+    const target = reading.anchors.get(node.source);
     if (!target) return broken(reading, span, path, "an alias (*name) whose anchor (&name) does not stand before it");
     if (open.includes(target)) return broken(reading, span, path, "an alias that contains itself");
-    return treeOf(target, document, reading, open, path);
+    reading.following++;
+    const tree = treeOf(target, reading, open, path);
+    reading.following--;
+    return tree;
   }
+  if (reading.following === 0 && node.anchor !== undefined) reading.anchors.set(node.anchor, node);
   const inside = [...open, node];
-  if (isMap(node)) return mappingOf(node, document, reading, inside, path);
+  if (isMap(node)) return mappingOf(node, reading, inside, path);
   if (isSeq(node)) {
     const items = node.items.map((item, i) =>
       isNode(item)
-        ? treeOf(item, document, reading, inside, [...path, i])
+        ? treeOf(item, reading, inside, [...path, i])
         : broken(reading, span, [...path, i], "a list item that is a key with a value; put it in { }"),
     );
     return { kind: "sequence", span, items };
@@ -164,7 +189,7 @@ function broken(reading: Reading, span: Span, path: Path, message: string, next?
   return nothing(span);
 }
 
-function mappingOf(node: YAMLMap, document: Document, reading: Reading, open: readonly Node[], path: Path): Mapping {
+function mappingOf(node: YAMLMap, reading: Reading, open: readonly Node[], path: Path): Mapping {
   const span = spanOf(node, reading.source);
   const entries: Mapping["entries"] = new Map();
   for (const pair of node.items) {
@@ -176,7 +201,7 @@ function mappingOf(node: YAMLMap, document: Document, reading: Reading, open: re
       continue;
     }
     const known = entries.get(name);
-    const value = isNode(pair.value) ? treeOf(pair.value, document, reading, open, [...path, name]) : nullAt(key);
+    const value = isNode(pair.value) ? treeOf(pair.value, reading, open, [...path, name]) : nullAt(key);
     if (SECRET_KEY.test(name)) hide(value, reading.source);
     if (name === "__proto__") broken(reading, key, path, "unknown field `__proto__`");
     else if (known) {
@@ -262,7 +287,7 @@ function maskByLine(source: Source): void {
     const line = source.text.slice(start, end);
     const indent = line.search(/\S/);
     if (indent < 0) continue;
-    const key = /(?:pass|secret|token|credential|\bkey\b|pem)[\w-]*["']?\s*:/i.exec(line);
+    const key = /(?:pass|secret|token|credential|\bkey\b|pem)[\w-]*["']?\s*:\s*/i.exec(line);
     if (deeper >= 0 && indent > deeper) source.secrets.push({ from: start + indent, to: end });
     else deeper = key ? indent : -1;
     if (key) source.secrets.push({ from: start + key.index + key[0].length, to: end });
