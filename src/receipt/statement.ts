@@ -124,7 +124,8 @@ export interface ReceiptVerdict {
   readonly what: string;
   readonly evidence?: Sha256;
 }
-export type ReceiptGrade = "REFUSED" | "DENIED" | "SUPERSEDED" | "EXPIRED" | "NONE";
+/** How far the end of the old generation was seen, the weakest member deciding. FIRST: there was no old one. */
+export type ReceiptGrade = "REFUSED" | "DENIED" | "SUPERSEDED" | "EXPIRED" | "FIRST";
 
 export interface ReceiptQuiet {
   /** Milliseconds. */
@@ -167,7 +168,7 @@ export interface Signer {
   readonly publicKey: string;
 }
 
-const grade = oneOf("REFUSED", "DENIED", "SUPERSEDED", "EXPIRED", "NONE");
+const grade = oneOf("REFUSED", "DENIED", "SUPERSEDED", "EXPIRED", "FIRST");
 const generation = object({
   number: count,
   kind: oneOf("certificate", "crl"),
@@ -297,8 +298,11 @@ export function contradictions(statement: Statement): readonly string[] {
   if (weaker !== undefined) {
     found.push(`grade ${receipt.grade}, but the verdict on ${weaker.member} is ${weaker.verdict}`);
   }
-  if (receipt.grade !== "NONE" && receipt.grade !== "SUPERSEDED" && counting.length === 0) {
+  if (receipt.grade !== "FIRST" && receipt.grade !== "SUPERSEDED" && counting.length === 0) {
     found.push(`grade ${receipt.grade} over no verifier at all`);
+  }
+  if ((receipt.grade === "FIRST") !== (receipt.before === undefined)) {
+    found.push(`grade ${receipt.grade} ${receipt.before === undefined ? "without" : "with"} an old generation`);
   }
   for (const { member } of receipt.verdicts.filter((one) => one.verdict === "waived")) {
     if (!receipt.waivers.some((one) => one.member === member)) found.push(`${member} is waived by nobody`);
@@ -312,5 +316,5 @@ const ALLOWED: Readonly<Record<ReceiptGrade, readonly ReceiptVerdict["verdict"][
   DENIED: ["refused", "denied"],
   SUPERSEDED: ["refused", "denied", "superseded", "expired"],
   EXPIRED: ["refused", "denied", "expired"],
-  NONE: ["refused", "denied", "superseded", "expired", "unknown"],
+  FIRST: ["refused", "denied", "superseded", "expired"],
 };
