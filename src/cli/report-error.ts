@@ -53,11 +53,10 @@ function known(error: GyreError, options: TellOptions): Told {
 
 /** The same bug has the same id on every machine: it is made from the kind and the place, not from chance. */
 function bugId(error: unknown): string {
-  const places = placesOf(error)
-    .slice(0, 4)
-    .map((line) => line.replace(/^.*?([^/\\ (]+:\d+:\d+)\)?$/, "$1"));
+  const places = placesOf(error).map((line) => /([^/\\ (]+:\d+:\d+)\)?$/.exec(line)?.[1]);
+  const place = places.find((name) => name !== undefined) ?? "";
   return createHash("sha256")
-    .update([kindOf(error), ...places].join("\n"))
+    .update(`${kindOf(error)}\n${place}`)
     .digest("hex")
     .slice(0, 8);
 }

@@ -27,12 +27,14 @@ export interface SessionOptions {
 export class Session {
   readonly console: Console;
   readonly cwd: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
   readonly #options: SessionOptions;
 
   constructor(options: SessionOptions) {
     this.#options = options;
     this.console = options.console;
     this.cwd = options.cwd;
+    this.env = options.env;
   }
 
   /** `-f`, or what lies here under the usual names. Code `manifest` when there is nothing. */
@@ -48,9 +50,14 @@ export class Session {
     });
   }
 
+  /** As given where that works, so that errors name files as the person did. */
+  manifestPaths(): string[] {
+    return this.manifests().map((path) => (this.cwd === process.cwd() ? path : resolve(this.cwd, path)));
+  }
+
   /** `--state`, GYRE_STATE, or `.gyre` in the directory that holds the first manifest: then both `-f .` and `-f ./a.yaml` find it. */
   stateDirectory(): string {
-    const named = this.#options.global.state ?? this.#options.env.GYRE_STATE;
+    const named = this.#options.global.state ?? this.env.GYRE_STATE;
     if (named !== undefined && named !== "") return resolve(this.cwd, named);
     const first = resolve(this.cwd, this.manifests()[0] ?? ".");
     return join(isDirectory(first) ? first : dirname(first), ".gyre");
@@ -58,9 +65,8 @@ export class Session {
 
   /** Reads the manifests and opens the state; the caller closes it. Loaded here, so that other commands start without it. */
   async open(): Promise<Estate> {
-    const manifests = this.manifests().map((path) => resolve(this.cwd, path));
     const { openEstate } = await import("../runtime/estate.ts");
-    return openEstate({ manifests, stateDirectory: this.stateDirectory(), env: this.#options.env });
+    return openEstate({ manifests: this.manifestPaths(), stateDirectory: this.stateDirectory(), env: this.env });
   }
 
   /** Opens, works, closes whatever happens. */
@@ -79,7 +85,7 @@ export class Session {
 
   /** `anna@host`, for waivers and approvals. */
   get person(): string {
-    return `${userName(this.#options.env)}@${hostname()}`;
+    return `${userName(this.env)}@${hostname()}`;
   }
 
   /** For the journal: who ran this. */

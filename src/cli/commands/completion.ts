@@ -15,9 +15,9 @@ export async function completion(session: Session, shell: string, root: Command)
 /** One name a line; nothing, and no complaint, where the manifests cannot be read: somebody is pressing Tab. */
 export async function names(session: Session): Promise<ExitCode> {
   try {
-    await session.withEstate(async (estate) =>
-      session.console.raw(estate.credentials.map((name) => `${name}\n`).join("")),
-    );
+    const { loadManifests } = await import("../../manifest/load.ts");
+    const { credentials } = await loadManifests(session.manifestPaths(), session.env);
+    session.console.raw(credentials.map(({ name }) => `${name}\n`).join(""));
   } catch {
     return exits.usage;
   }
