@@ -1,5 +1,6 @@
 import { execFileSync, spawn } from "node:child_process";
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { once } from "node:events";
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -97,6 +98,44 @@ describe("a journal and processes that die", () => {
     expect(found.get("b")).toEqual([0]);
   });
 
+  it("writes nothing when its file is exchanged while it waits for the lock", async () => {
+    const file = join(home, "exchanged.jsonl");
+    const journal = await openJournal<Sample>(file);
+    await journal.append(0, 1, [{ by: "a", n: 0 }]);
+    const before = readFileSync(file);
+    // Another process in mid-append: it has the kernel's lock on the journal until its stdin ends.
+    const other = spawn("flock", ["-x", file, "sh", "-c", "echo held; read line"], {
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    await once(other.stdout, "data");
+    const waiting = journal.append(1, 1, [{ by: "a", n: 1 }]).catch((error) => error.toJSON());
+    await waitingFor(file);
+    renameSync(file, `${file}.old`);
+    writeFileSync(file, before);
+    other.stdin.end();
+    expect(await waiting).toMatchObject({ code: "conflict", retry: "read back" });
+    for (const path of [file, `${file}.old`]) expect(readFileSync(path)).toEqual(before);
+    await journal.append(1, 1, [{ by: "a", n: 1 }]);
+    expect(await (await openJournal<Sample>(file)).read()).toHaveLength(2);
+  });
+
+  it("gives up on a frozen appender after a while, and names it with the way to wake it", async () => {
+    const file = join(home, "stuck.jsonl");
+    const journal = await openJournal<Sample>(file);
+    await journal.append(0, 1, [{ by: "a", n: 0 }]);
+    const other = spawn("flock", ["-x", file, "cat"], { stdio: ["pipe", "pipe", "inherit"] });
+    other.stdin.write("held\n");
+    await once(other.stdout, "data");
+    other.kill("SIGSTOP");
+    const told = await journal.append(1, 1, [{ by: "a", n: 1 }]).catch((error) => error.toJSON());
+    expect(told).toMatchObject({ code: "locked", where: file, retry: "later" });
+    expect(told.next).toContain(`kill -CONT ${other.pid}`);
+    other.kill("SIGCONT");
+    other.stdin.end();
+    await once(other, "close");
+    await journal.append(1, 1, [{ by: "a", n: 1 }]);
+  });
+
   it("leaves nothing half-written on a full or read-only disk, and says so", () => {
     const directory = join(home, "small");
     mkdirSync(directory);
@@ -165,6 +204,12 @@ describe("a journal and processes that die", () => {
     chmodSync(directory, 0o755);
   });
 });
+
+/** Until a process waits in line for a flock on the file: the kernel lists it behind an arrow. */
+async function waitingFor(file: string): Promise<void> {
+  const waiter = new RegExp(`-> FLOCK .*:${statSync(file).ino} `);
+  while (!waiter.test(readFileSync("/proc/locks", "utf8"))) await new Promise((resolve) => setTimeout(resolve, 2));
+}
 
 /** Runs a script as a user who owns nothing; when we are not root, we are such a user ourselves. */
 async function asNobody(directory: string, script: string): Promise<string> {
