@@ -167,7 +167,7 @@ function guarded(certificate: Certificate, look: () => ChainProblem[]): ChainPro
 
 const iso = (ms: number): string => new Date(ms).toISOString().slice(0, 19).concat("Z");
 
-/** A certificate is valid through the whole second of notAfter. */
+/** RFC 5280 counts the second of notAfter as valid, and so does Go; OpenSSL does not, so here it is not either. */
 function dates(certificate: Certificate, at: readonly number[]): ChainProblem[] {
   const found: ChainProblem[] = [];
   for (const instant of at) {
@@ -175,7 +175,7 @@ function dates(certificate: Certificate, at: readonly number[]): ChainProblem[] 
       found.push(
         problem("not-yet-valid", certificate, `not valid at ${iso(instant)}: it begins ${iso(certificate.notBefore)}`),
       );
-    if (instant >= certificate.notAfter + 1000)
+    if (instant >= certificate.notAfter)
       found.push(problem("expired", certificate, `not valid at ${iso(instant)}: it ends ${iso(certificate.notAfter)}`));
   }
   return found;
@@ -286,7 +286,7 @@ function crlSignedBy(crl: Crl, issuer: Certificate): boolean {
 function currency(crls: readonly Crl[], instant: number): string | undefined {
   const whole = crls.filter((crl) => crl.unsupported.length === 0);
   const begun = whole.filter((crl) => crl.thisUpdate <= instant);
-  if (begun.some((crl) => crl.nextUpdate === undefined || instant <= crl.nextUpdate)) return undefined;
+  if (begun.some((crl) => crl.nextUpdate === undefined || instant < crl.nextUpdate)) return undefined;
   if (begun.length > 0) return "an expired CRL";
   return whole.length > 0 ? "a CRL that is not valid yet" : "no CRL that can be used";
 }

@@ -80,8 +80,7 @@ const RULES: readonly Rule[] = [
 
   (c, { now }) => {
     if (now === undefined) return NONE;
-    if (now >= c.notAfter + 1000)
-      return finding("error", "expired", "RFC 5280 4.1.2.5", `expired since ${iso(c.notAfter)}`);
+    if (now >= c.notAfter) return finding("error", "expired", "RFC 5280 4.1.2.5", `expired since ${iso(c.notAfter)}`);
     return now < c.notBefore
       ? finding("error", "not-yet-valid", "RFC 5280 4.1.2.5", `valid from ${iso(c.notBefore)} only`)
       : NONE;

@@ -1,0 +1,3 @@
+module gyre.dev/judges/pki
+
+go 1.22
