@@ -105,6 +105,8 @@ export interface Target {
   reload?(step: Step): Promise<string>;
   /** Deletes the kept previous copy (it holds the old private key). Repeats safely. */
   forget(step: Step): Promise<void>;
+  /** Throws what would stop a delivery (paths, permissions, names, passwords), found by looking only. */
+  check?(): Promise<void>;
 }
 
 /** A place that keeps what a verifier trusts: a CA bundle, pins, or a CRL. */
@@ -118,6 +120,8 @@ export interface TrustStore {
   /** Compare-and-swap, atomic. */
   put(pem: string, expected: Version, step: Step): Promise<{ version: Version }>;
   reload?(step: Step): Promise<string>;
+  /** Throws what would stop a put, found by looking only. */
+  check?(): Promise<void>;
 }
 
 /** One running instance. `instance` changes when another process stands behind the same id, where that shows. */
