@@ -1,0 +1,140 @@
+/**
+ * `npm start`: the main job on a small estate that a newcomer can see whole. Three TLS servers with mutual TLS, one of
+ * which, drawn at random, ignores its reload; Gyre is never told which. Everything below is what an operator would do:
+ * the manifest is a file, Gyre is the command line, the servers are processes of their own.
+ */
+import { spawn } from "node:child_process";
+import { randomInt } from "node:crypto";
+import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+import { connects, freePort, makeWorkspace, type Supervised, type Workspace } from "../estate.ts";
+import { manifestOf, prepare, type Replica } from "./prepare.ts";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const gyre = join(root, "bin", "gyre.js");
+const serverProgram = join(root, "lab", "servers", "node-tls.ts");
+const credential = "mesh-tls";
+
+const say = (text = ""): void => void process.stdout.write(`${text}\n`);
+const heading = (text: string): void => say(`\n${process.stdout.isTTY ? `\x1b[1m${text}\x1b[0m` : text}`);
+
+/** Runs the command line as a person would, its output straight to the terminal; gives its exit code. */
+async function runGyre(home: string, ...args: string[]): Promise<number> {
+  say(`\n$ gyre ${args.join(" ")}`);
+  const child = spawn(process.execPath, [gyre, ...args], { cwd: home, stdio: ["ignore", "inherit", "inherit"] });
+  return new Promise((resolve, reject) => {
+    child.once("error", reject);
+    child.once("exit", (code) => resolve(code ?? 1));
+  });
+}
+
+/** The same, but its JSON: what the checks below are made on. */
+async function askGyre(home: string, ...args: string[]): Promise<unknown> {
+  const child = spawn(process.execPath, [gyre, ...args, "--json"], { cwd: home, stdio: ["ignore", "pipe", "inherit"] });
+  let text = "";
+  child.stdout.on("data", (chunk: Buffer) => {
+    text += chunk.toString();
+  });
+  await new Promise((resolve) => child.once("close", resolve));
+  return JSON.parse(text);
+}
+
+function startServer(workspace: Workspace, replica: Replica, ignoreReload: boolean): Promise<Supervised> {
+  const { dir, port } = replica;
+  const flags = ignoreReload ? ["--ignore-reload"] : [];
+  return workspace.start({
+    name: replica.name,
+    command: [
+      ...[process.execPath, serverProgram, "--listen", replica.address, "--pid-file", join(dir, "server.pid")],
+      ...[
+        "--cert",
+        join(dir, "tls.pem"),
+        "--key",
+        join(dir, "tls.key"),
+        "--ca",
+        join(dir, "ca.pem"),
+        "--crl",
+        join(dir, "ca.crl"),
+        ...flags,
+      ],
+    ],
+    ready: () => connects("127.0.0.1", port),
+  });
+}
+
+function must(condition: boolean, what: string): void {
+  if (!condition) throw new Error(`the first run did not go as it should: ${what}`);
+}
+
+async function main(): Promise<void> {
+  const began = Date.now();
+  const home = mkdtempSync(join(tmpdir(), "gyre-first-run-"));
+  const workspace = makeWorkspace("first-run-servers");
+  try {
+    const replicas: Replica[] = [];
+    for (const name of ["replica-1", "replica-2", "replica-3"]) {
+      const port = await freePort();
+      const dir = join(home, name);
+      mkdirSync(dir);
+      replicas.push({ name, port, dir, address: `127.0.0.1:${port}` });
+    }
+    heading("An estate: three TLS servers that ask each other for certificates");
+    await prepare(home, replicas);
+    writeFileSync(join(home, "gyre.yaml"), manifestOf(replicas));
+    const deaf = replicas[randomInt(replicas.length)]!;
+    const servers = new Map<Replica, Supervised>();
+    for (const replica of replicas) {
+      servers.set(replica, await startServer(workspace, replica, replica === deaf));
+      say(
+        `  ${replica.name}  ${replica.address}  pid ${servers.get(replica)!.pid}${replica === deaf ? "   <- drawn: ignores its reload. Gyre is not told" : ""}`,
+      );
+    }
+    say(`  manifest  ${join(home, "gyre.yaml")}`);
+
+    heading("Rotate. It must not say done");
+    must(
+      (await runGyre(home, "rotate", credential, "--now")) === 3,
+      "a replica ignored its reload, and the rotation did not hold (exit code 3)",
+    );
+    const [status] = (await askGyre(home, "status", credential)) as {
+      active?: { held?: { reasons: { about: string }[] } };
+    }[];
+    const named = [...new Set(status?.active?.held?.reasons.map((reason) => reason.about))];
+    must(named.length === 1 && named[0] === deaf.address, `the hold names ${named.join(", ")}, not ${deaf.address}`);
+    say(`\n  It names ${deaf.address}, which is the one that was drawn.`);
+
+    heading(`Repair: ${deaf.name} is started again, as an operator would`);
+    await servers.get(deaf)!.stop();
+    servers.set(deaf, await startServer(workspace, deaf, false));
+    say(`  ${deaf.name}  ${deaf.address}  pid ${servers.get(deaf)!.pid}`);
+
+    heading("The same rotation goes on");
+    must((await runGyre(home, "rotate", credential)) === 0, "the repaired rotation did not close");
+
+    heading("The receipt, checked without the estate");
+    must(
+      (await runGyre(
+        home,
+        "verify",
+        join(".gyre", "receipts", "receipts", "0.json"),
+        "--key",
+        join(".gyre", "receipts", "signing.pub"),
+      )) === 0,
+      "the receipt does not verify",
+    );
+
+    heading(`Done in ${Math.round((Date.now() - began) / 1000)} s. Everything is in ${home}`);
+    const cli = relative(process.cwd(), gyre);
+    say(`  cd ${home}`);
+    say(`  what happened, look by look   ${join(root, cli.startsWith("..") ? gyre : cli)} show ${credential}`);
+    say(`  what is due                   gyre status          (an alias for the path above)`);
+    say(`  flip a byte in a receipt      and run verify again`);
+    say(`  your own servers              docs/manifest.md and examples/`);
+  } finally {
+    await workspace.end();
+  }
+}
+
+await main();
