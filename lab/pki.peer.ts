@@ -26,7 +26,7 @@ describe("the openssl PKI", () => {
       });
       expect(verify("-untrusted", sub.certificate, "-purpose", "sslserver", leaf.certificate)).toBe("OK");
       expect(verify("-untrusted", sub.certificate, "-purpose", "sslclient", leaf.certificate)).toBe(
-        "unsupported certificate purpose",
+        "unsuitable certificate purpose",
       );
       expect(verify(leaf.certificate)).toBe("unable to get local issuer certificate");
       const names = openssl(["x509", "-noout", "-ext", "subjectAltName", "-in", leaf.certificate]);

@@ -33,43 +33,43 @@ export interface Envoy extends Peer {
 
 const clientField = { serial: "%DOWNSTREAM_PEER_SERIAL%", issuer: "%DOWNSTREAM_PEER_ISSUER%" };
 
-/** Paths in `path` are read through SDS; Envoy wants the secret in a file of its own that names the material. */
-function secretFiles(o: EnvoyOptions, home: string) {
-  const watched = (path: string) => (o.watch === false ? {} : { watched_directory: { path: dirname(path) } });
+/** Certificate and validation context in the configuration itself: read once at start. */
+function fixedContext(o: EnvoyOptions): object {
+  return {
+    tls_certificates: [{ certificate_chain: { filename: o.certificate }, private_key: { filename: o.privateKey } }],
+    ...(o.clientCa === undefined ? {} : { validation_context: trust(o, o.clientCa) }),
+  };
+}
+const trust = (o: EnvoyOptions, clientCa: string) => ({
+  trusted_ca: { filename: clientCa },
+  ...(o.crl === undefined ? {} : { crl: { filename: o.crl } }),
+});
+
+/** The same through SDS. Envoy wants each secret in a file of its own, which names the material and what to watch. */
+function watchedContext(o: EnvoyOptions, home: string): object {
   const type = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
-  const write = (name: string, secret: object) => {
+  const secret = (name: string, body: object) => {
     const path = join(home, `${name}.json`);
-    writeFileSync(path, JSON.stringify({ resources: [{ "@type": type, name, ...secret }] }));
+    writeFileSync(path, JSON.stringify({ resources: [{ "@type": type, name, ...body }] }));
     return { name, sds_config: { path_config_source: { path }, resource_api_version: "V3" } };
   };
-  const certificate = write("server", {
-    tls_certificate: {
-      certificate_chain: { filename: o.certificate },
-      private_key: { filename: o.privateKey },
-      ...watched(o.certificate),
-    },
-  });
-  if (o.clientCa === undefined) return { certificate };
-  const clients = write("clients", {
-    validation_context: {
-      trusted_ca: { filename: o.clientCa },
-      ...(o.crl === undefined ? {} : { crl: { filename: o.crl } }),
-      ...watched(o.clientCa),
-    },
-  });
-  return { certificate, clients };
+  const watched = (path: string) => ({ watched_directory: { path: dirname(path) } });
+  const pair = {
+    ...{ certificate_chain: { filename: o.certificate }, private_key: { filename: o.privateKey } },
+    ...watched(o.certificate),
+  };
+  const server = { tls_certificate_sds_secret_configs: [secret("server", { tls_certificate: pair })] };
+  if (o.clientCa === undefined) return server;
+  const context = { ...trust(o, o.clientCa), ...watched(o.clientCa) };
+  return { ...server, validation_context_sds_secret_config: secret("clients", { validation_context: context }) };
 }
 
 function bootstrap(o: EnvoyOptions, at: { host: string; port: number; adminPort: number; home: string }): object {
-  const { certificate, clients } = secretFiles(o, at.home);
   const header = o.identityHeader ?? "X-Client-Serial";
   const tls = {
     "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
-    require_client_certificate: clients !== undefined && (o.requireClientCertificate ?? true),
-    common_tls_context: {
-      tls_certificate_sds_secret_configs: [certificate],
-      ...(clients === undefined ? {} : { validation_context_sds_secret_config: clients }),
-    },
+    require_client_certificate: o.clientCa !== undefined && (o.requireClientCertificate ?? true),
+    common_tls_context: o.watch === false ? fixedContext(o) : watchedContext(o, at.home),
   };
   const accessLog = {
     name: "file",

@@ -2,9 +2,8 @@
  * HAProxy, twice: terminating mutual TLS itself, and as a load balancer in TCP mode in front of other servers. Both in
  * master-worker mode, reloaded by SIGUSR2 to the master, which starts a new worker and lets the old one finish.
  */
-import { mkdtempSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { connect } from "node:net";
-import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { connects, freePort, type Supervised, type Workspace } from "../estate.ts";
@@ -48,11 +47,11 @@ const fields = [
 const logLine = `{${fields.join(",")}}`;
 const quoted = (text: string) => `"${text.replace(/["\\]/g, "\\$&")}"`;
 
-function common(pidFile: string, log: string | undefined): string {
+function common(pidFile: string, log: string | undefined, control?: string): string {
   return `global
   pidfile ${pidFile}
   maxconn 500
-${log === undefined ? "" : `  log ${log} len 4096 format raw local0\n`}defaults
+${log === undefined ? "" : `  log ${log} len 4096 format raw local0\n`}${control === undefined ? "" : `  stats socket ${control} level admin\n`}defaults
   timeout connect 5s
   timeout client 60s
   timeout server 60s
@@ -196,11 +195,9 @@ export async function startBalancer(workspace: Workspace, options: BalancerOptio
   const home = workspace.folder(options.name);
   const host = options.host ?? "127.0.0.1";
   const port = options.port ?? (await freePort(host));
-  // A unix socket path holds some hundred bytes: a workspace deep in the tree would not fit.
-  const control = join(mkdtempSync(join(tmpdir(), "gyre-lb-")), "control");
-  const config = (
-    pidFile: string,
-  ) => `${common(pidFile, undefined).replace("defaults", `  stats socket ${control} level admin\ndefaults`)}listen tcp
+  // Directly in the workspace: a unix socket path holds some hundred bytes only.
+  const control = workspace.path(`${options.name}.control`);
+  const config = (pidFile: string) => `${common(pidFile, undefined, control)}listen tcp
   mode tcp
   bind ${host}:${port}
   balance roundrobin
