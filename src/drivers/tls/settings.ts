@@ -49,11 +49,9 @@ export const verifierSettings = z
       .string()
       .optional()
       .meta({ description: "Path of the CA bundle for the server's own certificate; default the issuer's roots" }),
-    server: serverKind
-      .default("tls")
-      .meta({
-        description: "Which program answers: nginx, haproxy, envoy, or tls for any that refuses by alert; default tls",
-      }),
+    server: serverKind.default("tls").meta({
+      description: "Which program answers: nginx, haproxy, envoy, or tls for any that refuses by alert; default tls",
+    }),
     /** The request sent after the handshake; its complete reply is judged. `none`: the first bytes or a clean close. */
     request: z
       .union([
