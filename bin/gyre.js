@@ -1,7 +1,6 @@
 #!/usr/bin/env node
 // Starts Gyre. Plain JavaScript that parses and runs on any Node since 14.18, so that a machine with an old Node gets
 // either a newer one from the dependencies or a sentence that says what is missing, and never a syntax error.
-import { spawn } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
@@ -17,7 +16,18 @@ if (args.length === 1 && (args[0] === "--version" || args[0] === "-V")) {
   startNewer();
 } else {
   const compiled = `${root}dist/cli/main.js`;
-  const main = existsSync(compiled) ? compiled : `${root}src/cli/main.ts`;
+  if (existsSync(compiled)) start(compiled);
+  else {
+    import("node:module").then((module) => {
+      // Stripping the types takes 100 ms of every start; the result is kept beside the dependencies, where only those
+      // who can change the code itself can write. Where that is not us, Node goes on without.
+      module.enableCompileCache(`${root}node_modules/.cache/gyre`);
+      start(`${root}src/cli/main.ts`);
+    });
+  }
+}
+
+function start(main) {
   import(pathToFileURL(main).href).then((loaded) => loaded.start(args));
 }
 
@@ -42,6 +52,10 @@ function startNewer() {
     process.exitCode = 2;
     return;
   }
+  import("node:child_process").then(({ spawn }) => follow(spawn, node));
+}
+
+function follow(spawn, node) {
   const child = spawn(node, [fileURLToPath(import.meta.url), ...args], { stdio: "inherit" });
   const terminal = process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY;
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {

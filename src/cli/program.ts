@@ -124,6 +124,7 @@ function rotating(root: Command, perform: Perform): void {
     );
   command(root, group, "revert", "Put the old generation back, while that is possible.", [
     "gyre revert shop-tls --reason 'clients pin the old key'",
+    "gyre revert shop-tls --reason 'ticket 4711' --wait 10m",
   ])
     .addArgument(nameArgument())
     .requiredOption("--reason <TEXT>", "why, for the journal and the receipt")

@@ -65,8 +65,9 @@ export class Session {
 
   /** Reads the manifests and opens the state; the caller closes it. Loaded here, so that other commands start without it. */
   async open(): Promise<Estate> {
+    const options = { manifests: this.manifestPaths(), stateDirectory: this.stateDirectory(), env: this.env };
     const { openEstate } = await import("../runtime/estate.ts");
-    return openEstate({ manifests: this.manifestPaths(), stateDirectory: this.stateDirectory(), env: this.env });
+    return openEstate(options);
   }
 
   /** Opens, works, closes whatever happens. */
