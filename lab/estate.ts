@@ -154,12 +154,19 @@ export function processesOf(one: Supervised): number[] {
   return groupMembers(one.pid);
 }
 
+/** The kernel kills the child when we die. Where util-linux is not installed, the guard alone has to do. */
+const deathSignal = ["/usr/bin/setpriv", "/bin/setpriv"]
+  .filter((path) => existsSync(path))
+  .slice(0, 1)
+  .flatMap((path) => [path, "--pdeathsig", "KILL", "--"]);
+
 async function supervise(spec: ProcessSpec, log: string): Promise<Supervised> {
   const [program, ...args] = spec.command;
   if (program === undefined) throw new Error(`${spec.name}: an empty command`);
   const keeper = guardian();
   const out = openSync(log, "a", 0o600);
-  const child = spawn("setpriv", ["--pdeathsig", "KILL", "--", program, ...args], {
+  const [first = program, ...rest] = [...deathSignal, program, ...args];
+  const child = spawn(first, rest, {
     detached: true,
     stdio: ["ignore", out, out],
     env: { ...process.env, ...spec.env },

@@ -146,12 +146,17 @@ export async function buildGo(source: string): Promise<string> {
   return binary;
 }
 
-async function installDebian(packages: readonly string[]): Promise<void> {
+/** Throws, with what to do, where we cannot install Debian packages. */
+function mayInstall(packages: readonly string[]): void {
   const command = `apt-get update && apt-get install -y --no-install-recommends ${packages.join(" ")}`;
   if (findProgram("apt-get") === undefined) {
     throw new Error(`these packages are missing and there is no apt-get here to install them: ${packages.join(" ")}`);
   }
   if (process.getuid?.() !== 0) throw new Error(`packages are missing; run this as root, then again:\n  ${command}`);
+}
+
+async function installDebian(packages: readonly string[]): Promise<void> {
+  mayInstall(packages);
   const env = { DEBIAN_FRONTEND: "noninteractive" };
   const install = ["apt-get", "install", "-y", "--no-install-recommends", "-qq", ...packages];
   await withoutServices(async () => {
@@ -226,6 +231,8 @@ function isComplete(): boolean {
 /** Installs what is missing and returns the paths. Two runs at once wait for each other. */
 export async function install(): Promise<Peers> {
   if (!isComplete()) {
+    const packages = missingPackages();
+    if (packages.length > 0) mayInstall(packages);
     mkdirSync(cacheDir(), { recursive: true });
     // The kernel drops this lock when its holder dies, whatever way.
     await show([
