@@ -462,6 +462,23 @@ describe("what only we answer", () => {
     expect(ours(good({ leaf: odd })).problems.map((one) => one.code)).toContain("malformed");
   });
 
+  it("does not compare without end: many extensions, many names against many subtrees", () => {
+    const many = Array.from({ length: 257 }, (_, i) => writeExtension(`1.2.3.${i}`, false, boolean(true)));
+    expect(() => oddMiddle(many.slice(0, 254))).not.toThrow();
+    expect(() => oddMiddle(many)).toThrow(/more than 256 extensions/);
+    const names = Array.from({ length: 600 }, (_, i) => `DNS:h${i}.lab.example`);
+    const permitted = Array.from({ length: 600 }, (_, i) => `DNS:h${i}.lab.example`);
+    const constrained = (list: readonly string[]) =>
+      ours(
+        good({
+          leaf: leafOf(estate.middle, estate.leafKey, { names }),
+          roots: [rootOf(estate.rootKey, { nameConstraints: { permitted: list, excluded: [] } }).certificate],
+        }),
+      );
+    expect(constrained(permitted).problems[0]?.message).toMatch(/too many to check/);
+    expect(constrained(["DNS:lab.example"]).problems).toEqual([]);
+  });
+
   it("ends on a maze of cross-signed CAs", async () => {
     const keys = await Promise.all(Array.from({ length: 12 }, () => generateKey("P-256")));
     const authorities = keys.map((key) => rootOf(key, { subject: "CN=maze" }));

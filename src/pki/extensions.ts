@@ -54,6 +54,9 @@ export interface Extension {
 export const writeExtension = (id: string, critical: boolean, value: Buffer): Buffer =>
   critical ? sequence(oid(id), boolean(true), octetString(value)) : sequence(oid(id), octetString(value));
 
+/** More than any certificate has; looking for duplicates is quadratic. */
+const MAX_EXTENSIONS = 256;
+
 /** Reads Extensions; an extension that occurs twice is an error (RFC 5280 4.2). */
 export function readExtensions(list: DerReader): Extension[] {
   const extensions: Extension[] = [];
@@ -64,6 +67,7 @@ export function readExtensions(list: DerReader): Extension[] {
     const value = one.content(TAG.octetString);
     one.finish();
     if (extensions.some((other) => other.oid === id)) list.fail(`extension ${id} occurs twice`);
+    if (extensions.length >= MAX_EXTENSIONS) list.fail(`it has more than ${MAX_EXTENSIONS} extensions`);
     extensions.push({ oid: id, critical, value });
   }
   if (extensions.length === 0) list.fail("its list of extensions is empty");
