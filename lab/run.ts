@@ -1,5 +1,5 @@
 /**
- * Runs journeys: `node lab/run.ts` lists them, `node lab/run.ts NAME...` runs them. Exit code 0: all ended well;
+ * Runs journeys: `node lab/run.ts` lists them, `node lab/run.ts NAME...` or `--all` runs them. Exit code 0: all ended well;
  * 1: one did not (its workspace is kept); 2: wrong use.
  */
 import { readdirSync } from "node:fs";
@@ -67,6 +67,7 @@ async function main(wanted: readonly string[]): Promise<number> {
     for (const name of known) process.stdout.write(`${name.padEnd(16)} ${(await load(name)).summary}\n`);
     return known.length === 0 ? 2 : 0;
   }
+  if (wanted[0] === "--all") return main(known);
   const strangers = wanted.filter((name) => !known.includes(name));
   if (strangers.length > 0) {
     process.stderr.write(`no journey ${strangers.join(", ")}; there is: ${known.join(", ")}\n`);

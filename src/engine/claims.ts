@@ -127,7 +127,9 @@ export function partiesFor(claim: ClaimName, plan: Plan): Plan["targets"] {
   const parties = partiesOf[claims[claim].role](plan);
   if (claim === "used") return parties.filter((party) => party.facts.mustSeeNewUse === true);
   if (claim === "refused") return parties.filter((party) => party.facts.canRefuse === true);
-  if (claim === "acceptedOld") return parties.filter((party) => party.facts.canRefuse === true);
+  // An old CRL is nothing that a verifier accepts or refuses; its successor is proven by a canary (looks.ts).
+  if (claim === "acceptedOld")
+    return plan.kind === "crl" ? [] : parties.filter((party) => party.facts.canRefuse === true);
   if (claim === "drained")
     return parties.filter((party) => party.facts.canRefuse === true && party.facts.sessions === true);
   return parties;

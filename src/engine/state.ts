@@ -189,15 +189,20 @@ function inRotation(lineage: Lineage, rotation: Rotation, event: Event, at: Inst
       rotation.held = undefined;
       return;
     case "InventoryResolved":
-      return resolved(rotation, event.epoch, event.inventory);
+      resolved(rotation, event.epoch, event.inventory);
+      return;
     case "StepIntended":
-      return intended(rotation, event, seq);
+      intended(rotation, event, seq);
+      return;
     case "StepDone":
-      return done(lineage, rotation, event, at, seq);
+      done(lineage, rotation, event, at, seq);
+      return;
     case "StepFailed":
-      return failed(rotation, event, at, seq);
+      failed(rotation, event, at, seq);
+      return;
     case "Observed":
-      return observed(rotation, event, at, seq);
+      observed(rotation, event, at, seq);
+      return;
     case "StagePassed":
       rotation.passed.push({ stage: event.stage, at, seq });
       return;

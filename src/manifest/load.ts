@@ -214,7 +214,7 @@ function crlOf(
     targets: [],
     trustStores: placed(crl.deliver, ["spec", "crl", "deliver"]),
     presenters: [],
-    verifiers: [],
+    verifiers: placed(crl.prove, ["spec", "crl", "prove"]),
     sensors: [],
     revoke: false,
     quiet: some(crl.quiet),

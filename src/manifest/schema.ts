@@ -250,6 +250,8 @@ const proveEntry = entryOf(
   "One way of looking: servers that present the credential, servers that check it, or a record of its use",
 );
 
+const crlProveEntry = entryOf(["verifier"], "Servers that refuse by this CRL");
+
 export const crl = z
   .strictObject({
     lifetime: someTime.default(7 * 86_400_000).meta({ description: "From thisUpdate to nextUpdate; default 7d" }),
@@ -257,6 +259,10 @@ export const crl = z
       .prefault({ after: "50%" })
       .meta({ description: "When the next CRL is due; default after 50% of its lifetime" }),
     deliver: z.array(trustEntry).min(1, "at least one place for the CRL").meta({ description: "Where the CRL goes" }),
+    prove: z.array(crlProveEntry).default([]).meta({
+      description:
+        "Servers that check it: each CRL lists a canary certificate, which each of them must be seen refusing",
+    }),
     quiet: quiet.prefault({}),
     timing: timing.prefault({}),
   })

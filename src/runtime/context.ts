@@ -46,7 +46,6 @@ export async function publicMaterial(context: Context, generation: Generation): 
 
 export async function materialOf(context: Context, generation: Generation): Promise<Material> {
   const open = await publicMaterial(context, generation);
-  if (generation.kind === "crl") return open;
   const privateKey = await context.ports.secrets.get(keyName(context.rotation.plan.credential, generation.number));
   return privateKey === undefined ? open : { ...open, privateKey };
 }

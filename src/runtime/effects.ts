@@ -116,11 +116,41 @@ async function notWhatWasAsked(context: Context, generation: Generation, problem
   );
 }
 
+/** Long enough for a rotation that holds a while; a control that expired only makes its verifier unknown. */
+const canaryLifetime = 24 * 3600_000;
+
+/**
+ * A CRL and, where verifiers are asked, the two certificates that show whether they loaded it: a canary that it lists and
+ * a control that it does not. Cut off half-way it is begun anew: what is left over are two short-lived certificates
+ * whose key is in nobody's hands but ours.
+ */
 async function issueCrl(context: Context, issuer: Issuer, step: StepRef, op: OpId): Promise<Effect> {
+  const { plan } = context.rotation;
   if (issuer.publishCrl === undefined)
     throw new GyreError({ code: "issuer", message: `${context.ports.parties.issuer.id} cannot publish CRLs` });
-  const certificate = await issuer.publishCrl(stepFor(context, op), context.rotation.plan.request.lifetime);
-  return taken(context, step, { certificate, chain: "", roots: "" });
+  let chain = "";
+  if (plan.verifiers.length > 0) {
+    const canary = await probeCertificate(context, issuer, step, `${op}/canary`);
+    const control = await probeCertificate(context, issuer, step, `${op}/control`);
+    await issuer.retire?.(describeIssued(canary, "certificate"), stepFor(context, op));
+    chain = canary.certificate + control.certificate + control.chain;
+  }
+  const certificate = await issuer.publishCrl(stepFor(context, op), plan.request.lifetime);
+  return taken(context, step, { certificate, chain, roots: "" });
+}
+
+async function probeCertificate(context: Context, issuer: Issuer, step: StepRef, op: OpId): Promise<Issued> {
+  const request = {
+    subject: "CN=gyre CRL canary",
+    names: [],
+    usages: ["client"] as const,
+    lifetime: Math.min(canaryLifetime, context.rotation.plan.request.lifetime),
+  };
+  const key = await keyFor(context.ports.secrets, keyName(context.rotation.plan.credential, step.generation), "P-256");
+  return issuer.issue(
+    { ...request, csr: newCsr(key, { ...context.rotation.plan.request, ...request }) },
+    stepFor(context, op),
+  );
 }
 
 async function findIssued(context: Context, step: StepRef, op: OpId): Promise<ReadBack> {

@@ -19,7 +19,7 @@ import {
   stepFor,
 } from "./context.ts";
 import { allLimited } from "./limited.ts";
-import { listsCertificate, listsRevoked, sameMaterial } from "./material.ts";
+import { canaryOf, listsCertificate, listsRevoked, sameMaterial } from "./material.ts";
 import { boundTo } from "./parties.ts";
 
 /** One look at one member: what it adds up to, and what was seen, for the evidence file. */
@@ -109,7 +109,10 @@ const lookers: Readonly<Record<ClaimName, Looker>> = {
   restored: (context, member) => lookStored(context, member, context.rotation.plan.from?.number),
   presented: (context, member, step) => lookPresented(context, member, step, context.rotation.plan.to),
   presentedOld: (context, member, step) => lookPresented(context, member, step, context.rotation.plan.from!.number),
-  accepted: async (context, member, step) => (await probe(context, member, step, context.rotation.plan.to)).look,
+  accepted: async (context, member, step) =>
+    context.rotation.plan.kind === "crl"
+      ? lookLoaded(context, member, step)
+      : (await probe(context, member, step, context.rotation.plan.to)).look,
   acceptedOld: lookAcceptedOld,
   refused: lookRefused,
   drained: lookDrained,
@@ -174,6 +177,27 @@ async function probe(context: LookContext, id: string, step: Step, number: numbe
   if (result.saw === "denied")
     return { result, look: no(id, `knows g${number} as ${result.as} and denies it`, result) };
   return { result, look: unknown(id, wordsOf(result), result) };
+}
+
+/**
+ * Whether a verifier loaded this very CRL: it refuses the canary, a certificate made for it that no earlier CRL lists,
+ * and accepts the control, made beside it and listed nowhere.
+ */
+async function lookLoaded(context: LookContext, id: string, step: Step): Promise<Look> {
+  const number = context.rotation.plan.to;
+  const found = context.resolved.verifiers.get(id);
+  const handle = await handleOf(context, number);
+  const [canary, control] = handle === undefined ? [] : canaryOf(handle);
+  if (found === undefined || canary === undefined || control === undefined)
+    return unknown(id, "it left the inventory, or the canary is gone");
+  const first = await found.bound.instance.probe(found.member, canary, step);
+  const second = await found.bound.instance.probe(found.member, control, step);
+  const seen = { canary: first, control: second };
+  if (first.saw === "accepted")
+    return no(id, `has not loaded CRL g${number}: it accepts a certificate that the CRL lists`, seen);
+  if (second.saw === "refused") return no(id, `refuses everybody (${second.code}): its CRL is not usable`, seen);
+  if (first.saw === "refused" && second.saw === "accepted") return yes(id, seen);
+  return unknown(id, first.saw === "refused" ? wordsOf(second) : wordsOf(first), seen);
 }
 
 /** Corner A, and a session to be tried again after the removal. */

@@ -1,4 +1,4 @@
-import type { Issued, Stored } from "../drivers/roles.ts";
+import type { CredentialHandle, Issued, Stored } from "../drivers/roles.ts";
 import type { Generation, Instant, IssueRequest, Plan } from "../engine/model.ts";
 import { GyreError } from "../errors.ts";
 import type { SecretStore } from "../journal/secret-store.ts";
@@ -153,3 +153,19 @@ export function listsRevoked(pem: string, generation: Generation, now: Instant):
 /** The CRL of one issuer among those in a file, as PEM; the first one where no issuer is known yet. */
 export const crlOfIssuer = (pem: string, issuer: string): string | undefined =>
   crlsIn(pem).find((crl) => crl.issuer === issuer)?.pem;
+
+/** The canary and the control that were issued with a CRL: its chain holds them in this order, then their intermediates. */
+export function canaryOf(crl: CredentialHandle): CredentialHandle[] {
+  const [canary, control, ...intermediates] = certificatesIn(crl.chain);
+  if (canary === undefined || control === undefined) return [];
+  const chain = intermediates.map((one) => one.pem).join("");
+  return [canary, control].map(({ fingerprint, serial, issuer, notAfter, pem }) => ({
+    fingerprint,
+    serial,
+    issuer,
+    notAfter,
+    certificate: pem,
+    chain,
+    privateKey: crl.privateKey,
+  }));
+}
