@@ -84,6 +84,11 @@ const length = (text: string): number => {
   return value;
 };
 
+const wholeDays = (text: string): number => {
+  if (!/^\d{1,5}$/.test(text)) throw new InvalidArgumentError("a number of days is written 30.");
+  return Number(text);
+};
+
 const nameArgument = (): Argument => new Argument("<NAME>", "credential of the manifests");
 
 const waitOption = (summary: string): Option =>
@@ -167,6 +172,21 @@ function looking(root: Command, perform: Perform): void {
     .addArgument(new Argument("<FINGERPRINT>", "8 to 64 hex digits, colons allowed"))
     .action((fingerprint: string) =>
       perform(async (session) => (await import("./commands/ask.ts")).who(session, fingerprint)),
+    );
+  command(
+    root,
+    group,
+    "scan",
+    "Look for certificates at addresses and in files; needs no manifest. Exits 3 when --days finds some, or anything has an error.",
+    ["gyre scan shop.example:443 /etc/nginx/tls", "gyre scan /etc/ssl --days 30", "gyre scan ~/.kube/config --json"],
+  )
+    .addArgument(new Argument("<TARGET...>", "host:port, file, directory or kubeconfig"))
+    .addOption(
+      new Option("--days <N>", "only what expires within N days; exits 3 when there is any").argParser(wholeDays),
+    )
+    .addOption(new Option("--server-name <NAME>", "SNI for addresses (default: the host)"))
+    .action((targets: string[], flags: { days?: number; serverName?: string }) =>
+      perform(async (session) => (await import("./commands/scan.ts")).scan(session, targets, flags)),
     );
 }
 

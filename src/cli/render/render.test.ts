@@ -3,6 +3,7 @@ import { stagesOf } from "../../engine/plan.ts";
 import { sampleReceipt } from "../../receipt/fixtures/sample-receipt.ts";
 import { statementOf } from "../../receipt/statement.ts";
 import type { Outcome, Progress } from "../../runtime/api.ts";
+import type { Found } from "../../scan/found.ts";
 import {
   approvalWanted,
   day,
@@ -22,6 +23,7 @@ import { doctorLines } from "./doctor.ts";
 import { planLines } from "./plan.ts";
 import { receiptLines } from "./receipt.ts";
 import { RotationText, runLine } from "./rotation.ts";
+import { foundLines, scanHead, sumLines } from "./scan.ts";
 import { showLines } from "./show.ts";
 import { statusLines } from "./status.ts";
 import { whoLines } from "./who.ts";
@@ -350,6 +352,70 @@ golden("receipt broken", (width) => {
     { ok: false, verdict: "BROKEN", problems, notes: [], statement: statementOf(sampleReceipt([])) },
     width,
   );
+});
+
+golden("scan", (width) => {
+  const certificate = {
+    what: "certificate",
+    where: "/etc/nginx/tls/shop.pem:1",
+    subject: "CN=shop.example",
+    names: ["DNS:shop.example", "IP:10.0.0.1"],
+    issuer: "CN=lab-root",
+    serial: "7f3a91",
+    fingerprint: "7f".repeat(32),
+    algorithm: "P-256",
+    usages: [],
+    notBefore: noon,
+    notAfter: noon + 22 * day,
+    daysLeft: 22,
+    findings: [],
+  } as const;
+  const finds: readonly Found[] = [
+    { ...certificate, key: { where: "/etc/nginx/tls/shop.key", matches: true }, chain: { position: 1, of: 2 } },
+    {
+      ...certificate,
+      where: "10.0.0.3:443#1",
+      daysLeft: -3,
+      subject: "",
+      findings: [
+        { severity: "error", code: "expired", message: "expired since 2026-11-21T12:00:00Z" },
+        { severity: "note", code: "n", message: "of no consequence" },
+      ],
+    },
+    {
+      ...certificate,
+      what: "CA",
+      where: "ca.pem:1",
+      subject: "CN=lab-root",
+      names: [],
+      key: { where: "ca.key", matches: false },
+      findings: [{ severity: "warning", code: "weak-hash", message: "signed with sha1" }],
+    },
+    {
+      what: "CRL",
+      where: "ca.crl",
+      issuer: "CN=lab-root",
+      serial: "0c",
+      fingerprint: "00",
+      revoked: 1,
+      notBefore: noon,
+      notAfter: noon + 6 * day,
+      daysLeft: 6,
+      findings: [],
+    },
+    {
+      what: "private key",
+      where: "shop.key:1",
+      algorithm: "P-256",
+      encrypted: false,
+      matches: ["/etc/nginx/tls/shop.pem:1"],
+      findings: [],
+    },
+    { what: "private key", where: "lost.key:1", encrypted: true, matches: [], findings: [] },
+    { what: "problem", where: "/root/x", message: "permission denied", findings: [] },
+  ];
+  const sum = { certificates: 3, others: 3, errors: 1, warnings: 1, problems: 1, expired: 1, within: 2 };
+  return [scanHead(), ...finds.flatMap((found) => foundLines(found, width, false)), ...sumLines(sum, 30, width)];
 });
 
 test("what a peer said cannot move the cursor", () => {
