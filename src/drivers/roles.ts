@@ -172,8 +172,10 @@ export interface Verifier {
 }
 
 export interface Usage {
-  /** Uses by others than our own probes. */
+  /** Authenticated uses by others than our own probes, whatever the application answered them. */
   readonly count: number;
+  /** How many of them got an answer below 400, where the sensor sees that. */
+  readonly succeeded?: number;
   /** Milliseconds since the epoch. */
   readonly last?: number;
   readonly from: readonly string[];
