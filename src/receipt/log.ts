@@ -108,8 +108,9 @@ class DirectoryLog implements ReceiptLog {
 
   async rebuild(keys: readonly SigningKey[]): Promise<LogHead> {
     try {
+      const signed = await readIfThere(checkpointFile(this.#directory));
       const leaves = await this.#fromReceipts(0);
-      await this.#agrees(leaves, keys);
+      this.#agrees(signed, leaves, keys);
       await this.#write(leaves, keys);
       return this.#headOf(leaves);
     } catch (error) {
@@ -124,8 +125,10 @@ class DirectoryLog implements ReceiptLog {
   /** Writes leaf hashes and checkpoint until they cover every receipt there is. */
   async #publish(keys: readonly SigningKey[]): Promise<readonly Buffer[]> {
     for (;;) {
+      // Read before the receipts: a checkpoint that others write meanwhile may cover more than we have read.
+      const signed = await readIfThere(checkpointFile(this.#directory));
       const leaves = await this.#leaves();
-      await this.#agrees(leaves, keys);
+      this.#agrees(signed, leaves, keys);
       await this.#write(leaves, keys);
       if ((await countReceipts(this.#directory)) === leaves.length) return leaves;
     }
@@ -162,8 +165,7 @@ class DirectoryLog implements ReceiptLog {
   }
 
   /** Never sign a tree that does not continue the one signed before: that would hide a change for good. */
-  async #agrees(leaves: readonly Buffer[], keys: readonly SigningKey[]): Promise<void> {
-    const bytes = await readIfThere(checkpointFile(this.#directory));
+  #agrees(bytes: Buffer | undefined, leaves: readonly Buffer[], keys: readonly SigningKey[]): void {
     if (bytes === undefined) return;
     const old = parseCheckpoint(bytes);
     if (old.origin !== this.#origin) {

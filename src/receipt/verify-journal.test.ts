@@ -118,6 +118,11 @@ describe("verifyJournal", () => {
       const judged = judgeJournal(Buffer.from(`${lines[0]}${body},"hash":"${digest}"}\n`), "j");
       expect(judged.problems.join()).toContain("j:2: not one JSON value");
     }
+    const { lines, hashes } = journal([]);
+    const second = '{"seq":2,"at":1,"event":1';
+    const chained = createHash("sha256").update(`${hashes[0]}"}\n${second}`).digest("hex");
+    const skipped = judgeJournal(Buffer.from(`${lines[0]}${second},"hash":"${chained}"}\n`), "j");
+    expect(skipped.problems).toEqual(["j:2: it is not entry 1"]);
     const wrong = journal([1, 2, 3], [2, 0, 0]);
     expect(judgeJournal(wrong.bytes, "j").problems.join()).toContain("j:3:");
   });

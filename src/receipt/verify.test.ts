@@ -74,6 +74,12 @@ describe("verifyReceipt", () => {
     expect(judged.problems.join()).toContain(`not by ${key.keyId}`);
   });
 
+  it("says BROKEN for a stranger who signs under the name of our key", async () => {
+    const posing = { keyId: key.keyId, publicKey: stranger.publicKey, sign: stranger.sign };
+    const judged = await verifyReceipt(encodeEnvelope(receipt({}, posing)), { pin: key.keyId });
+    expect([judged.verdict, judged.problems.join()]).toEqual(["BROKEN", expect.stringContaining("is another one")]);
+  });
+
   it("says BROKEN when a signed receipt contradicts itself", async () => {
     const verdicts = [{ member: "m", verdict: "superseded", at: "2026-01-01T10:00:00.000Z", what: "seen" }] as const;
     const judged = await verifyReceipt(encodeEnvelope(receipt({ verdicts })), { pin: key.keyId });
@@ -163,6 +169,9 @@ describe("a receipt in its log", () => {
     const { directory, envelopes, checkpoint } = await written(4);
     rmSync(file(directory, 3));
     const leaves = envelopes.slice(0, 3).map((text) => leafHash(Buffer.from(text)));
+    writeFileSync(join(directory, "checkpoint"), signCheckpoint(origin, 3, rootOf(leaves), [key]));
+    const careless = await verifyReceipt(envelopes[1]!, { pin: key.keyId, log: directory });
+    expect(careless.problems).toEqual(["the log recorded 4 receipts, 3 are there"]);
     writeFileSync(
       join(directory, "log.jsonl"),
       readFileSync(join(directory, "log.jsonl"), "utf8").split("\n").slice(0, 3).join("\n").concat("\n"),

@@ -175,13 +175,14 @@ async function judgeLog(
 ): Promise<Found> {
   const problems: string[] = [];
   const notes: string[] = [];
+  // Before the receipts: while others append, a checkpoint read later may cover more than we have read.
+  const own = await readIfThere(checkpointFile(directory));
   let leaves: Buffer[];
   try {
     leaves = await readLog(directory, problems);
   } catch (error) {
     return { problems: [said(error)], notes };
   }
-  const own = await readIfThere(checkpointFile(directory));
   const checkpoint = own === undefined ? "the log has no checkpoint" : readCheckpoint(own, "of the log", trusted);
   for (const one of [checkpoint, kept ?? []].flat()) {
     if (typeof one === "string") problems.push(one);
