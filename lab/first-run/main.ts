@@ -7,7 +7,7 @@ import { spawn } from "node:child_process";
 import { randomInt } from "node:crypto";
 import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, relative } from "node:path";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { connects, freePort, makeWorkspace, type Supervised, type Workspace } from "../estate.ts";
 import { manifestOf, prepare, type Replica } from "./prepare.ts";
@@ -64,6 +64,14 @@ function startServer(workspace: Workspace, replica: Replica, ignoreReload: boole
   });
 }
 
+/** What the check below needs of `gyre status --json`. */
+interface Status {
+  readonly credentials: readonly {
+    readonly name: string;
+    readonly active?: { readonly held?: { readonly reasons: readonly { readonly about: string }[] } };
+  }[];
+}
+
 function must(condition: boolean, what: string): void {
   if (!condition) throw new Error(`the first run did not go as it should: ${what}`);
 }
@@ -98,10 +106,9 @@ async function main(): Promise<void> {
       (await runGyre(home, "rotate", credential, "--now")) === 3,
       "a replica ignored its reload, and the rotation did not hold (exit code 3)",
     );
-    const [status] = (await askGyre(home, "status", credential)) as {
-      active?: { held?: { reasons: { about: string }[] } };
-    }[];
-    const named = [...new Set(status?.active?.held?.reasons.map((reason) => reason.about))];
+    const status = (await askGyre(home, "status")) as Status;
+    const held = status.credentials.find(({ name }) => name === credential)?.active?.held;
+    const named = [...new Set(held?.reasons.map((reason) => reason.about))];
     must(named.length === 1 && named[0] === deaf.address, `the hold names ${named.join(", ")}, not ${deaf.address}`);
     say(`\n  It names ${deaf.address}, which is the one that was drawn.`);
 
@@ -115,23 +122,17 @@ async function main(): Promise<void> {
 
     heading("The receipt, checked without the estate");
     must(
-      (await runGyre(
-        home,
-        "verify",
-        join(".gyre", "receipts", "receipts", "0.json"),
-        "--key",
-        join(".gyre", "receipts", "signing.pub"),
-      )) === 0,
+      (await runGyre(home, "verify", join(".gyre", "receipts", "0.json"), "--key", join(".gyre", "signing.pub"))) === 0,
       "the receipt does not verify",
     );
 
     heading(`Done in ${Math.round((Date.now() - began) / 1000)} s. Everything is in ${home}`);
-    const cli = relative(process.cwd(), gyre);
-    say(`  cd ${home}`);
-    say(`  what happened, look by look   ${join(root, cli.startsWith("..") ? gyre : cli)} show ${credential}`);
-    say(`  what is due                   gyre status          (an alias for the path above)`);
-    say(`  flip a byte in a receipt      and run verify again`);
-    say(`  your own servers              docs/manifest.md and examples/`);
+    say("  Try next, from here (the servers have been stopped):");
+    say(`    npx gyre -f ${home} show ${credential}       every look, step and hold, with its evidence`);
+    say(`    npx gyre -f ${home} status`);
+    say(`    npx gyre verify ${home}/.gyre/receipts/0.json --key ${home}/.gyre/signing.pub`);
+    say("                                             ... flip any byte in it first, and it says so");
+    say("  For servers of your own: docs/manifest.md, and examples/nginx as a pattern");
   } finally {
     await workspace.end();
   }

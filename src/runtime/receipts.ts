@@ -1,4 +1,5 @@
-import { readFile } from "node:fs/promises";
+import type { KeyObject } from "node:crypto";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { claims, membersFor } from "../engine/claims.ts";
 import { quietSince } from "../engine/decide.ts";
@@ -6,7 +7,7 @@ import type { Generation, Instant, StageName } from "../engine/model.ts";
 import type { Lineage, Rotation, Round } from "../engine/state.ts";
 import { strategies } from "../engine/strategies/table.ts";
 import type { JournalHead } from "../journal/journal.ts";
-import { openSigningKey, signerOf, signStatement } from "../receipt/envelope.ts";
+import { openSigningKey, publicKeyOf, signerOf, signStatement } from "../receipt/envelope.ts";
 import { openReceiptLog } from "../receipt/log.ts";
 import { receiptFile } from "../receipt/log-files.ts";
 import {
@@ -29,7 +30,8 @@ export interface Receipts {
 }
 
 export function openReceipts(stateDirectory: string): Receipts {
-  const directory = join(stateDirectory, "receipts");
+  // The log keeps envelopes in its sub-directory receipts/, beside log.jsonl and the checkpoint.
+  const directory = stateDirectory;
   return {
     async writeMissing(runner, ports) {
       const { lineage } = runner;
@@ -38,6 +40,7 @@ export function openReceipts(stateDirectory: string): Receipts {
       for (const rotation of lineage.rotations) {
         if (rotation.end?.how !== "closed" || written.has(rotation.id)) continue;
         const key = await openSigningKey(ports.secrets, signingKeyName);
+        await keepPin(directory, publicKeyOf(signerOf(key)));
         const log = openReceiptLog(directory, `gyre.dev/receipts/${key.keyId.slice(7, 23)}`);
         const before = await log.find(rotation.id);
         const { head } = ports.journal;
@@ -57,6 +60,12 @@ export function openReceipts(stateDirectory: string): Receipts {
       return path;
     },
   };
+}
+
+/** The public half beside the receipts, to be copied to where receipts are verified: there it is the pin. */
+async function keepPin(directory: string, key: KeyObject): Promise<void> {
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  await writeFile(join(directory, "signing.pub"), key.export({ format: "pem", type: "spki" }), { mode: 0o644 });
 }
 
 async function version(): Promise<string> {
