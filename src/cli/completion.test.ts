@@ -56,7 +56,8 @@ test.runIf(installed("fish"))("fish offers commands, names and choices", () => {
       .split("\n")
       .map((offer) => offer.split("\t")[0]);
   expect(ask("gyre rot")).toContain("rotate");
-  expect(ask("gyre rotate sh")).toContain("shop-tls");
+  expect(ask("gyre -f x.yaml rotate sh")).toContain("shop-tls");
+  expect(ask("gyre -f x.yaml rotate called")).toContain("called-with--f_x.yaml___names");
   expect(ask("gyre completion z")).toContain("zsh");
   expect(ask("gyre rotate --wa")).toContain("--wait");
 });
