@@ -42,7 +42,7 @@ export const catalogue = [
     role: "issuer",
     settings: selfSignedSettings,
     beside: [],
-    writes: [],
+    writes: ["directory"],
     reads: [],
   },
   {

@@ -90,6 +90,8 @@ export interface Issuer {
   retire?(generation: Named, step: Step): Promise<void>;
   /** A CRL (PEM) with every retired, unexpired serial. Repeats safely; each call has a higher CRL number. */
   publishCrl?(step: Step, lifetime?: number): Promise<string>;
+  /** Throws what would stop an issue (passphrase, expired CA, damaged record), found by looking only. */
+  check?(): Promise<void>;
 }
 
 export interface Target {

@@ -1,8 +1,10 @@
 import { randomUUID } from "node:crypto";
+import { GyreError } from "../../errors.ts";
 import type { Certificate } from "../../pki/certificate.ts";
+import { createCsr } from "../../pki/csr.ts";
 import { type CertificateAuthority, prepareAuthority, signCertificate, signSelfSigned } from "../../pki/issue.ts";
-import { exportPrivateKey, generateKey } from "../../pki/keys.ts";
-import type { Material, Step } from "../roles.ts";
+import { exportPrivateKey, generateKey, type KeyAlgorithm, type PrivateKey } from "../../pki/keys.ts";
+import type { IssueOrder, Material, Step } from "../roles.ts";
 
 const DAY = 86_400_000;
 const now = Date.now();
@@ -51,4 +53,30 @@ export async function testMaterial(
 /** A step with a name of its own. */
 export function testStep(op = `shop/1/delivered/deliver/here#${randomUUID()}`): Step {
   return { op, signal: new AbortController().signal, tag: "test.1" };
+}
+
+export interface TestOrder extends IssueOrder {
+  readonly pair: PrivateKey;
+}
+
+/** An order for a fresh key, and for the key itself where the issuer needs it. */
+export async function testOrder(
+  change: Partial<Omit<IssueOrder, "csr" | "key">> & { readonly algorithm?: KeyAlgorithm } = {},
+): Promise<TestOrder> {
+  const pair = await generateKey(change.algorithm ?? "P-256");
+  const fields = {
+    subject: change.subject ?? "CN=shop.example",
+    names: change.names ?? ["DNS:shop.example"],
+    usages: change.usages ?? (["server"] as const),
+  };
+  const lifetime = change.lifetime ?? 86_400_000;
+  return { ...fields, lifetime, csr: createCsr(pair, fields), key: exportPrivateKey(pair), pair };
+}
+
+/** The code of the GyreError that `work` ends with; `none` when it succeeds. */
+export async function codeOf(work: Promise<unknown>): Promise<string> {
+  return work.then(
+    () => "none",
+    (error: unknown) => (error instanceof GyreError ? error.code : `not a GyreError: ${String(error)}`),
+  );
 }

@@ -1,9 +1,8 @@
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { GyreError } from "../../errors.ts";
 import { parseCertificates } from "../../pki/certificate.ts";
 import { keyMatches, readPrivateKey } from "../../pki/keys.ts";
 import type { Stored, Target } from "../roles.ts";
-import { type TestCa, testCa, testMaterial, testStep } from "./material.ts";
+import { codeOf, type TestCa, testCa, testMaterial, testStep } from "./material.ts";
 
 /** One place, empty at first, and the ways a suite acts on it from outside. */
 export interface TargetRig {
@@ -12,14 +11,6 @@ export interface TargetRig {
   /** Changes what is stored, as somebody else would. */
   tamper(): Promise<void>;
   close(): Promise<void>;
-}
-
-/** The code of the GyreError that `work` ends with; `none` when it succeeds. */
-export async function codeOf(work: Promise<unknown>): Promise<string> {
-  return work.then(
-    () => "none",
-    (error: unknown) => (error instanceof GyreError ? error.code : `not a GyreError: ${String(error)}`),
-  );
 }
 
 export const leafOf = (stored: Stored): string | undefined =>

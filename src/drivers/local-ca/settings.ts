@@ -59,6 +59,11 @@ export type LocalCaSettings = z.infer<typeof localCaSettings>;
 export const selfSignedSettings = z
   .strictObject({
     backdate: duration.default(15 * 60_000).meta({ description: "How far notBefore lies in the past; default 15m" }),
+    /** Without it nobody can tell after a crash whether something was issued. */
+    directory: z
+      .string()
+      .optional()
+      .meta({ description: "Directory that records what was issued, so that nothing is issued twice after a crash" }),
   })
   .meta({ description: "Each generation signs itself; verifiers pin it" });
 export type SelfSignedSettings = z.infer<typeof selfSignedSettings>;
