@@ -4,7 +4,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parseCheckpoint } from "./checkpoint.ts";
-import { type Envelope, encodeEnvelope, makeSigningKey, signingKey, signStatement } from "./envelope.ts";
+import {
+  type Envelope,
+  encodeEnvelope,
+  makeSigningKey,
+  type SigningKey,
+  signingKey,
+  signStatement,
+} from "./envelope.ts";
 import { sampleReceipt } from "./fixtures/sample-receipt.ts";
 import { openReceiptLog, parseLeaves } from "./log.ts";
 import { leafHash, rootOf } from "./merkle.ts";
@@ -64,6 +71,23 @@ describe("the receipt log", () => {
       expect(readdirSync(directory).sort()).toEqual(["checkpoint", "log.jsonl", "receipts"]);
       expect(readdirSync(join(directory, "receipts"))).toHaveLength(12);
     }
+  });
+
+  it("signs again when another writer's receipt came in while it signed", async () => {
+    const directory = fresh();
+    let other = true;
+    const key2: SigningKey = {
+      ...key,
+      sign(message) {
+        // What another process does between our reading of the receipts and our writing of the checkpoint.
+        if (other) writeFileSync(join(directory, "receipts", "1.json"), encodeEnvelope(receipt(1)));
+        other = false;
+        return key.sign(message);
+      },
+    };
+    expect(await openReceiptLog(directory, origin).append(receipt(0), [key2])).toMatchObject({ index: 0, size: 2 });
+    expect(parseCheckpoint(readFileSync(join(directory, "checkpoint"))).size).toBe(2);
+    expect(await judged(directory, receipt(1))).toBe("VERIFIED");
   });
 
   it("catches up after a crash at any point of an append", async () => {
