@@ -34,9 +34,9 @@ type Constructors = {
 const constructors: Constructors = {
   target: { files: (settings, baseDir) => createFilesTarget(settings, { baseDir }) },
   trustStore: { files: (settings, baseDir) => createFilesTrustStore(settings, { baseDir }) },
-  presenter: { tls: (settings) => createTlsPresenter(settings) },
-  verifier: { tls: (settings) => createTlsVerifier(settings) },
-  sensor: { "access-log": (settings) => createAccessLogSensor(settings) },
+  presenter: { tls: (settings, baseDir) => createTlsPresenter(settings, { baseDir }) },
+  verifier: { tls: (settings, baseDir) => createTlsVerifier(settings, { baseDir }) },
+  sensor: { "access-log": (settings, baseDir) => createAccessLogSensor(settings, { baseDir }) },
 };
 
 /** A manifest's entry, as far as binding looks at it; which settings fit which driver was checked when it was read. */

@@ -26,7 +26,7 @@ export function createTlsVerifier(settings: VerifierSettings, options: TlsOption
   const ask = (member: Member, credential: CredentialHandle, step: Step, session?: Secret) =>
     asker(member, { context: contextFor(credential), ...(session === undefined ? {} : { session }) }, step);
   return {
-    can: { canRefuse: settings.refuses !== "nothing" },
+    can: { canRefuse: settings.refuses !== "nothing", sessions: true },
     members: () => membersOf(settings, options.names ?? systemNames),
     probe: async (member, credential, step) => judge(member, credential, step, await ask(member, credential, step)),
     async session(member, credential, step) {
