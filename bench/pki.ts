@@ -6,7 +6,7 @@ import { parseCertificate, readCertificateLazily } from "../src/pki/certificate.
 import { createCsr, parseCsr } from "../src/pki/csr.ts";
 import { prepareAuthority, signCertificate, signSelfSigned } from "../src/pki/issue.ts";
 import { generateKey } from "../src/pki/keys.ts";
-import { goBench } from "../test/judges/pki/judge.ts";
+import { buildGoBench } from "../test/judges/pki/judge.ts";
 
 /** The figures of src/pki beside Go's crypto/x509, taken one after the other in one run. */
 
@@ -92,27 +92,30 @@ export async function scanRate(dir: string): Promise<number> {
   return names.length / ((performance.now() - start) / 1000);
 }
 
-/** All figures in one run; `files` certificates are written to a temporary directory for the scan. */
-export async function pkiFigures(seconds = 2, files = 10_000): Promise<Figure[]> {
-  const dir = mkdtempSync(join(tmpdir(), "gyre-bench-"));
+/**
+ * All figures in one run: three rounds, ours and Go's by turns, the best of each counts, since whatever else the machine
+ * does only slows a round down. `files` certificates are written to a temporary directory for the scan.
+ */
+export async function pkiFigures(seconds = 1, files = 10_000, rounds = 3): Promise<Figure[]> {
+  const home = mkdtempSync(join(tmpdir(), "gyre-bench-"));
   try {
-    mkdirSync(dir, { recursive: true });
+    const dir = join(home, "files");
+    mkdirSync(dir);
     const pem = await samplePem();
     for (let i = 0; i < files; i++) writeFileSync(join(dir, `${i}.pem`), pem);
-    const ours = {
-      issue: await issueRate(seconds),
-      parse: await parseRate(seconds),
-      lazy: await lazyParseRate(seconds),
-      scan: await scanRate(dir),
-    };
-    const go = goBench(seconds, dir);
-    const figure = (name: string, unit: string, mine: number, reference: number): Figure => ({
-      name,
-      unit,
-      ours: Math.round(mine),
-      reference: Math.round(reference),
-      ratio: Math.round((mine / reference) * 100) / 100,
-    });
+    const goBench = buildGoBench(home);
+    const ours = { issue: 0, parse: 0, lazy: 0, scan: 0 };
+    const go = { issue: 0, parse: 0, scan: 0 };
+    for (let round = 0; round < rounds; round++) {
+      ours.issue = Math.max(ours.issue, await issueRate(seconds));
+      ours.parse = Math.max(ours.parse, await parseRate(seconds));
+      ours.lazy = Math.max(ours.lazy, await lazyParseRate(seconds));
+      ours.scan = Math.max(ours.scan, await scanRate(dir));
+      const theirs = goBench(seconds, dir);
+      go.issue = Math.max(go.issue, theirs.issue);
+      go.parse = Math.max(go.parse, theirs.parse);
+      go.scan = Math.max(go.scan, theirs.scan);
+    }
     return [
       figure("local CA: P-256 leaf from a CSR", "certificates/s", ours.issue, go.issue),
       figure("parse PEM, all fields, fingerprint", "certificates/s", ours.parse, go.parse),
@@ -120,8 +123,16 @@ export async function pkiFigures(seconds = 2, files = 10_000): Promise<Figure[]>
       figure(`scan ${files} PEM files`, "files/s", ours.scan, go.scan),
     ];
   } finally {
-    rmSync(dir, { recursive: true, force: true });
+    rmSync(home, { recursive: true, force: true });
   }
 }
+
+const figure = (name: string, unit: string, ours: number, reference: number): Figure => ({
+  name,
+  unit,
+  ours: Math.round(ours),
+  reference: Math.round(reference),
+  ratio: Math.round((ours / reference) * 100) / 100,
+});
 
 if (import.meta.main) console.log(JSON.stringify(await pkiFigures(), undefined, 2));

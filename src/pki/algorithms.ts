@@ -62,6 +62,7 @@ function readPss(reader: DerReader): SignatureAlgorithm {
   return { name: "rsassaPss", keyType: "rsa", hash, saltLength };
 }
 
+const EC = "1.2.840.10045.2.1";
 const CURVES: Readonly<Record<string, string>> = {
   "1.2.840.10045.3.1.7": "P-256",
   "1.3.132.0.34": "P-384",
@@ -74,12 +75,22 @@ const OTHER_KEYS: Readonly<Record<string, string>> = {
   "1.2.840.10040.4.1": "DSA",
 };
 
+/** The AlgorithmIdentifiers nearly all certificates have, as octets: found without reading them. */
+const COMMON = new Map([
+  ...Object.entries(CURVES).map(([id, name]) => [sequence(oid(EC), oid(id)).toString("latin1"), name] as const),
+  [sequence(oid("1.3.101.112")).toString("latin1"), "Ed25519"] as const,
+]);
+
 /** `P-256`, `RSA-2048`, `Ed25519` …, or the OID, from a SubjectPublicKeyInfo, without making a key of it. */
 export function readKeyAlgorithm(spkiDer: Buffer, what: string): string {
   const spki = new DerReader(spkiDer, what).enter(TAG.sequence);
+  const at = spki.pos;
+  const common = COMMON.get(spki.element(TAG.sequence).toString("latin1"));
+  if (common !== undefined) return common;
+  spki.pos = at;
   const algorithm = spki.enter(TAG.sequence);
   const id = algorithm.oid();
-  if (id === "1.2.840.10045.2.1") {
+  if (id === EC) {
     const curve = algorithm.peek() === TAG.oid ? algorithm.oid() : "explicit";
     return CURVES[curve] ?? `EC-${curve}`;
   }

@@ -81,17 +81,16 @@ export class Certificate {
   }
 
   #keep<T>(name: string, make: () => T): T {
-    if (this.#kept.has(name)) return this.#kept.get(name) as T;
+    const kept = this.#kept.get(name);
+    if (kept !== undefined) return kept as T;
     const value = make();
     this.#kept.set(name, value);
     return value;
   }
 
   #extension<T>(id: string, read: (reader: DerReader) => T): T | undefined {
-    return this.#keep(id, () => {
-      const found = this.extensions.find((extension) => extension.oid === id);
-      return found === undefined ? undefined : read(new DerReader(found.value, this.#what));
-    });
+    const found = this.extension(id);
+    return found && this.#keep(id, () => read(new DerReader(found.value, this.#what)));
   }
 
   /** PEM with a final newline. */
@@ -177,7 +176,8 @@ export class Certificate {
   }
 
   extension(id: string): Extension | undefined {
-    return this.extensions.find((extension) => extension.oid === id);
+    for (const extension of this.extensions) if (extension.oid === id) return extension;
+    return undefined;
   }
 
   /** Whether the issuer's key made this signature. Names, dates and usages are not looked at (see checkChain). */

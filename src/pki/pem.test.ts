@@ -57,6 +57,17 @@ describe("what is read", () => {
     }
   });
 
+  it("strict and lax reading agree on lines, whatever the length", () => {
+    for (const length of [1, 2, 3, 47, 48, 49, 95, 96, 97, 500]) {
+      const text = toPem("CERTIFICATE", Buffer.alloc(length, length)).repeat(3);
+      const strict = parsePem(text);
+      const lax = parsePem(`\n${text}`);
+      expect(strict.blocks.map((block) => block.line + 1)).toEqual(lax.blocks.map((block) => block.line));
+      expect(strict.blocks.map((block) => block.der)).toEqual(lax.blocks.map((block) => block.der));
+      expect(strict.blocks.length).toBe(3);
+    }
+  });
+
   it("UTF-16 of a Windows editor", () => {
     expect(parsePem(Buffer.from(`\ufeff${pem}`, "utf16le")).blocks[0]?.der.equals(body)).toBe(true);
   });

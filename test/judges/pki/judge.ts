@@ -43,8 +43,15 @@ export function go(questions: readonly Readonly<Record<string, unknown>>[]): Rec
   return JSON.parse(execFileSync("go", ["run", "."], options));
 }
 
-/** Go's own figures in one run; see main.go. */
-export function goBench(seconds: number, dir: string): { issue: number; parse: number; scan: number } {
-  const options = { cwd: here, encoding: "utf8" as const };
-  return JSON.parse(execFileSync("go", ["run", ".", "bench", String(seconds), dir], options));
+export interface GoFigures {
+  readonly issue: number;
+  readonly parse: number;
+  readonly scan: number;
+}
+
+/** A function that takes Go's own figures (see main.go); built once, so that no round pays for the linker. */
+export function buildGoBench(into: string): (seconds: number, dir: string) => GoFigures {
+  const binary = join(into, "pki-judge");
+  execFileSync("go", ["build", "-o", binary, "."], { cwd: here });
+  return (seconds, dir) => JSON.parse(execFileSync(binary, ["bench", String(seconds), dir], { encoding: "utf8" }));
 }
