@@ -1,5 +1,5 @@
 import { jsonText } from "./json.ts";
-import { cut } from "./layout.ts";
+import { cut, wrap } from "./layout.ts";
 import { dim, printed, wantsColour } from "./paint.ts";
 
 /** What a stream must offer; process.stdout does, and so does a test's. */
@@ -21,6 +21,9 @@ export interface ConsoleOptions {
 
 /** Narrower than this nothing can be laid out; lines run over instead. */
 const narrowest = 40;
+
+const widthOf = ({ isTTY, columns = 0 }: Output): number =>
+  isTTY !== true ? Number.POSITIVE_INFINITY : columns === 0 ? 80 : Math.max(narrowest, columns);
 
 /** A spinner in ASCII: every terminal and every font has it. */
 const turning = ["|", "/", "-", "\\"] as const;
@@ -45,10 +48,7 @@ export class Console {
 
   /** Columns to lay text out in; Infinity in a pipe, where programs read whole lines. */
   get width(): number {
-    const { out } = this.#options;
-    if (out.isTTY !== true) return Number.POSITIVE_INFINITY;
-    const columns = out.columns ?? 0;
-    return columns === 0 ? 80 : Math.max(narrowest, columns);
+    return widthOf(this.#options.out);
   }
 
   /** For people; nothing with `--json`. */
@@ -73,7 +73,10 @@ export class Console {
     this.#erase();
     const { err, colour, env } = this.#options;
     const styled = colour && wantsColour(true, env, err.isTTY === true);
-    err.write(lines.map((line) => `${printed(line, styled)}\n`).join(""));
+    const width = widthOf(err);
+    // A line of a manifest and the carets under it belong together and are left as they are.
+    const laidOut = lines.flatMap((line) => (/^ *\d* +\| /.test(line) ? [line] : wrap(line, width, 8)));
+    err.write(laidOut.map((line) => `${printed(line, styled)}\n`).join(""));
   }
 
   /** Draws one line over and over below what was said, on a terminal only, until `stop` is called. */

@@ -106,13 +106,15 @@ test("from a held rotation to a receipt, by the exit codes and the words of ever
   expect(unpinned.code).toBe(1);
   expect(unpinned.out).toMatch(/^UNPINNED/);
   const pin = /--key (sha256:[0-9a-f]{64})/.exec(unpinned.out)![1]!;
+  expect(closed.out).toContain(`gyre verify ${receipt} --key ${join(home, ".gyre/signing.pub")}`);
+  expect((await run("verify", receipt, "--key", ".gyre/signing.pub")).code).toBe(0);
   const beside = [
     "--journal",
     ".gyre/credentials/shop-tls/journal.jsonl",
     "--evidence",
     ".gyre/evidence",
     "--log",
-    ".gyre/receipts",
+    ".gyre",
   ];
   const verified = await run("verify", receipt, "--key", pin, ...beside);
   expect(verified.code, verified.out).toBe(0);

@@ -219,8 +219,8 @@ function deciding(root: Command, perform: Perform): void {
 function proving(root: Command, perform: Perform): void {
   command(root, "Prove:", "verify", "Judge a receipt; needs no manifest and no network. Exits 0 for VERIFIED alone.", [
     "gyre verify 17.json --key sha256:9b1c…",
-    "gyre verify 17.json --key gyre-key.pem --log . --checkpoint checkpoint-from-git",
-    "gyre verify 17.json --key gyre-key.pem --journal journal.jsonl --evidence evidence",
+    "gyre verify .gyre/receipts/17.json --key gyre.pub --log .gyre --checkpoint from-git",
+    "gyre verify .gyre/receipts/17.json --key gyre.pub --evidence .gyre/evidence",
   ])
     .addArgument(new Argument("<FILE>", "the receipt"))
     .option(

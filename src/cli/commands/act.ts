@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { GyreError } from "../../errors.ts";
 import type { Estate, Outcome, Progress, RotateOptions } from "../../runtime/api.ts";
 import { ActionFailed } from "../action-failed.ts";
@@ -28,7 +29,7 @@ export interface RevertFlags {
 export async function rotate(session: Session, name: string, flags: RotateFlags): Promise<ExitCode> {
   return session.withEstate((estate) => {
     knownName(name, estate.credentials);
-    return shown(session, name, "forward", (options) =>
+    return shown(session, estate, name, "forward", (options) =>
       estate.rotate(name, {
         ...options,
         waitUpTo: flags.wait,
@@ -42,18 +43,27 @@ export async function rotate(session: Session, name: string, flags: RotateFlags)
 export async function revert(session: Session, name: string, flags: RevertFlags): Promise<ExitCode> {
   return session.withEstate((estate) => {
     knownName(name, estate.credentials);
-    return shown(session, name, "back", (options) =>
+    return shown(session, estate, name, "back", (options) =>
       estate.revert(name, { ...options, waitUpTo: flags.wait, by: flags.by ?? session.person, reason: flags.reason }),
     );
   });
 }
 
+/** Where the runtime keeps the public half of the key that signs receipts. */
+const pinOf = (estate: Estate): string => join(estate.stateDirectory, "signing.pub");
+
 type Work = (options: Pick<RotateOptions, "runner" | "onProgress" | "signal">) => Promise<Outcome>;
 
 /** Runs one rotation with its progress on the terminal or in the pipe, and says how it ended. */
-async function shown(session: Session, name: string, asked: "forward" | "back", work: Work): Promise<ExitCode> {
+async function shown(
+  session: Session,
+  estate: Estate,
+  name: string,
+  asked: "forward" | "back",
+  work: Work,
+): Promise<ExitCode> {
   const { console } = session;
-  const text = new RotationText({ name, width: console.width, quiet: console.quiet });
+  const text = new RotationText({ name, width: console.width, quiet: console.quiet, pin: pinOf(estate) });
   const signal = session.interrupted();
   const news: Progress[] = [];
   const live = console.live((mark) => text.current(console.now(), mark));
@@ -135,7 +145,7 @@ interface RunOneOptions {
 
 async function runOne(session: Session, estate: Estate, name: string, options: RunOneOptions): Promise<Ran> {
   const { console } = session;
-  const text = new RotationText({ name, width: console.width, quiet: true });
+  const text = new RotationText({ name, width: console.width, quiet: true, pin: pinOf(estate) });
   const live = console.live((mark) => {
     const line = text.current(console.now(), mark);
     return line === undefined

@@ -46,12 +46,13 @@ const golden = (name: string, render: (width: number) => readonly string[]): voi
 const longestWord = (line: string): number => Math.max(...line.split(/ +/).map((word) => widthOf(word)));
 
 function told(news: readonly Progress[], outcome: Outcome, width: number, quiet = false): string[] {
-  const text = new RotationText({ name: "shop-tls", width, quiet });
+  const text = new RotationText({ name: "shop-tls", width, quiet, pin });
   return [...news.flatMap((progress) => text.told(progress, noon)), ...text.ended(outcome, noon)];
 }
 
 const rotation = "shop-tls/3";
 const receipt = "/var/lib/gyre/receipts/17.json";
+const pin = "/var/lib/gyre/signing.pub";
 
 golden("rotate held", (width) => {
   const reasons = [stillPresents("10.0.0.3:443")];
@@ -170,8 +171,14 @@ test("quiet says what needs somebody, and only that", () => {
   expect(told(closed, { result: "closed", rotation, grade: "REFUSED", receipt }, 80, true)).toEqual([]);
 });
 
+test("between two looks the line goes on telling what the last one showed", () => {
+  const text = new RotationText({ name: "shop-tls", width: 80, quiet: false, pin });
+  for (const progress of newsUntilHeld(samplePlan(), []).slice(0, 9)) text.told(progress, noon);
+  expect(text.current(noon, "|")).toBe("  |     adopted     2/3 replicas present g4");
+});
+
 test("the line that is drawn over tells the stage, the count and the time left", () => {
-  const text = new RotationText({ name: "shop-tls", width: 80, quiet: false });
+  const text = new RotationText({ name: "shop-tls", width: 80, quiet: false, pin });
   expect(text.current(noon, "|")).toBeUndefined();
   for (const progress of newsUntilHeld(samplePlan(), []).slice(0, 7)) text.told(progress, noon);
   expect(text.current(noon, "|")).toBe("  |     adopted     2/3 replicas present g4");
@@ -268,6 +275,18 @@ golden("status", (width) => statusLines(sampleStatuses(), noon, width));
 golden("show", (width) => {
   const { lineage, entries } = sampleLineage();
   return showLines("shop-tls", { lineage, entries }, noon, width);
+});
+
+test("the same look again and again is told once, with the last of them", () => {
+  const { lineage, entries } = sampleLineage();
+  const again = Array.from({ length: 5 }, (_, index) => ({
+    ...entries[1]!,
+    at: noon + index * 1000,
+    words: "2/3 replicas present g4",
+  }));
+  const text = plainText(showLines("shop-tls", { lineage, entries: [entries[1]!, ...again, entries[2]!] }, noon, 80));
+  expect(text.match(/2\/3 replicas present g4/g)).toHaveLength(1);
+  expect(text).toContain("12:00:04  the same 4 times more, last then");
 });
 
 golden("who", (width) =>

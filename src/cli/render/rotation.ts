@@ -16,6 +16,8 @@ export interface RotationTextOptions {
   readonly name: string;
   /** Columns; Infinity where lines are not broken. */
   readonly width: number;
+  /** Path of the public key that signs receipts: what somebody needs to check one. */
+  readonly pin: string;
   /** Only what needs somebody's attention. */
   readonly quiet: boolean;
 }
@@ -144,6 +146,8 @@ export class RotationText {
   }
 
   #waiting(progress: Progress & { type: "waiting" }, now: Instant): string[] {
+    // Between two looks the line goes on telling what the last one showed.
+    if (progress.until - now < shortWait && this.#stage === progress.stage) return [];
     this.#stage = progress.stage;
     this.#doing = progress.why;
     this.#waitingUntil = progress.until;
@@ -169,7 +173,7 @@ export class RotationText {
       ...this.#line(good("ok"), "closed", `${bold(grade)}: ${meaning}`),
       ...this.#wrap(`${" ".repeat(indents.stage)}receipt ${receipt}`, indents.reason),
       ...this.#wrap(
-        `${" ".repeat(indents.stage)}anybody can check it, without a network: ${commandWords("verify", receipt, "--key", "PIN")}`,
+        `${" ".repeat(indents.stage)}anybody with the key can check it, without a network: ${commandWords("verify", receipt, "--key", this.#options.pin)}`,
         indents.reason,
       ),
     ];

@@ -27,7 +27,7 @@ export function showLines(name: string, shown: Shown, now: Instant, width: numbe
   }
   const outside = entries.filter((entry) => !lineage.rotations.some((rotation) => rotation.id === entry.rotation));
   if (outside.length > 0) lines.push("", dim("before and between"));
-  for (const entry of outside) lines.push(...entryLines(entry, width));
+  lines.push(...timelineLines(outside, width));
   for (const rotation of lineage.rotations) lines.push("", ...rotationLines(name, rotation, entries, now, width));
   return lines;
 }
@@ -53,7 +53,8 @@ function rotationLines(
   const lines = wrap(`${bold(rotation.id)}  ${move}   ${plan.strategy}   ${endWords(rotation, now)}`, width, 2);
   const add = (text: string) => lines.push(...wrap(text, width, 10));
   add(`  because ${plan.reason}`);
-  for (const entry of entries) if (entry.rotation === rotation.id) lines.push(...entryLines(entry, width));
+  const own = entries.filter((entry) => entry.rotation === rotation.id);
+  lines.push(...timelineLines(own, width));
   for (const waiver of rotation.waivers) {
     const about = waiver.claim === undefined ? "" : ` for ${waiver.claim}`;
     const until = waiver.expires <= now ? "expired" : `until ${minuteWords(waiver.expires)} UTC`;
@@ -76,6 +77,23 @@ function endWords(rotation: Rotation, now: Instant): string {
   if (end.how === "reverted") return `put back ${relativeWords(end.at, now)}`;
   const old = rotation.plan.from === undefined ? undefined : `g${rotation.plan.from.number}`;
   return `${good(`closed ${end.grade}`)} ${relativeWords(end.at, now)}: ${gradeWords(end.grade, old)}`;
+}
+
+/** Looks that showed the same again and again are told once, with the last of them. */
+function timelineLines(entries: readonly TimelineEntry[], width: number): string[] {
+  const lines: string[] = [];
+  for (let index = 0; index < entries.length; index++) {
+    const first = entries[index]!;
+    let last = index;
+    while (entries[last + 1]?.words === first.words) last += 1;
+    lines.push(...entryLines(first, width));
+    if (last - index === 1) lines.push(...entryLines(entries[last]!, width));
+    if (last - index > 1) {
+      lines.push(...entryLines({ ...entries[last]!, words: `the same ${last - index} times more, last then` }, width));
+    }
+    index = last;
+  }
+  return lines;
 }
 
 function entryLines(entry: TimelineEntry, width: number): string[] {
