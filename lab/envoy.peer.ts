@@ -1,9 +1,9 @@
-import { readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, readFileSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { waitFor } from "./estate.ts";
 import { install } from "./install.ts";
 import { startEnvoy } from "./peers/envoy.ts";
-import { issue, makeCrl, normalSerial, revoke } from "./pki.ts";
+import { issue, makeCrl, normalSerial, type Pair, revoke } from "./pki.ts";
 import { expectStops, liveFiles, makeTestPki, untilServed, untilVerdict, useWorkspace, verdict } from "./testing.ts";
 import { accepts, servedFingerprint } from "./witness.ts";
 
@@ -62,6 +62,26 @@ describe("envoy", () => {
     await untilVerdict(envoy.address, client, "certificate_revoked");
     expect(await verdict(envoy.address, pki.client)).toBe("200");
     await envoy.stop();
+  });
+
+  it("takes up a switched directory link only where it watches the directory that holds the link", async () => {
+    const home = workspace.folder("switch");
+    const generation = (name: string, pair: Pair) => {
+      const dir = workspace.folder("switch", name);
+      copyFileSync(pair.chain, `${dir}/tls.pem`);
+      copyFileSync(pair.privateKey, `${dir}/tls.key`);
+      symlinkSync(name, `${home}/next`);
+      renameSync(`${home}/next`, `${home}/current`);
+    };
+    generation("g1", pki.server);
+    const pair = { certificate: `${home}/current/tls.pem`, privateKey: `${home}/current/tls.key` };
+    const sees = await startEnvoy(workspace, { name: "switch-sees", ...pair, watchDirectory: home });
+    const blind = await startEnvoy(workspace, { name: "switch-blind", ...pair });
+    generation("g2", pki.nextServer);
+    await untilServed(sees.address, pki.nextServer);
+    expect(await servedFingerprint(blind.address)).toBe(pki.server.fingerprint);
+    await sees.stop();
+    await blind.stop();
   });
 
   it("does not see files that are written in place, and sees them after the next rename", async () => {

@@ -22,11 +22,12 @@ describe("processes", () => {
     expect(one.running).toBe(false);
   });
 
-  it("stops a frozen process", async () => {
-    const one = await workspace.start({ name: "frozen", command: ["sleep", "1000"] });
+  it("lets a frozen process end in its own way", async () => {
+    const command = ["/bin/sh", "-c", 'trap "exit 3" TERM; echo up; while :; do sleep 0.05; done'];
+    const one = await workspace.start({ name: "frozen", command, ...up });
     one.signal("SIGSTOP");
     await one.stop();
-    expect(await one.exited).toEqual({ code: null, signal: "SIGTERM" });
+    expect(await one.exited).toEqual({ code: 3, signal: null });
   });
 
   it("says what a process wrote when it ends before it is ready", async () => {

@@ -36,6 +36,12 @@ describe("the openssl PKI", () => {
     },
   );
 
+  it("makes client leaves that are no server leaves", () => {
+    const leaf = issue(root, { name: "client", usages: ["client"] });
+    expect(verify("-purpose", "sslclient", leaf.certificate)).toBe("OK");
+    expect(verify("-purpose", "sslserver", leaf.certificate)).toBe("unsuitable certificate purpose");
+  });
+
   it("makes expired, future and revoked ones, and CRLs that say so", () => {
     const hour = 3_600_000;
     const at = (hours: number) => new Date(Date.now() + hours * hour);

@@ -22,6 +22,8 @@ export interface EnvoyOptions {
   readonly host?: string;
   readonly port?: number;
   readonly identityHeader?: string | false;
+  /** What is watched for both, when it is not the directory of the certificate: where a link to that directory is switched. */
+  readonly watchDirectory?: string;
   /** False: it does not watch anything and keeps what it read at start (a read-once consumer). */
   readonly watch?: boolean;
 }
@@ -53,7 +55,7 @@ function watchedContext(o: EnvoyOptions, home: string): object {
     writeFileSync(path, JSON.stringify({ resources: [{ "@type": type, name, ...body }] }));
     return { name, sds_config: { path_config_source: { path }, resource_api_version: "V3" } };
   };
-  const watched = (path: string) => ({ watched_directory: { path: dirname(path) } });
+  const watched = (path: string) => ({ watched_directory: { path: o.watchDirectory ?? dirname(path) } });
   const pair = {
     ...{ certificate_chain: { filename: o.certificate }, private_key: { filename: o.privateKey } },
     ...watched(o.certificate),

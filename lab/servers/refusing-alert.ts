@@ -11,7 +11,8 @@
  *                <-------------------   ServerHello .. Finished   (handshake keys, not counted)
  *   Certificate .. Finished --------->                            first encrypted record in: counting starts
  *                <-------------------   NewSessionTicket * n      (application keys, records 0 .. n-1)
- *                <-------------------   close_notify              record n: replaced
+ *                <-------------------   close_notify              record n: replaced; anything after it is dropped
+ * In Node 24 the refusal comes before the tickets are written, so n is 0; the count does not rely on it.
  */
 import { createCipheriv, createHmac } from "node:crypto";
 import type { Socket } from "node:net";
@@ -125,6 +126,7 @@ export class Tap extends Duplex {
   }
 
   #pass(record: Buffer): Buffer {
+    if (this.#refused) return Buffer.alloc(0);
     if (!this.#counting || record[0] !== applicationData) return record;
     const number = this.#record++;
     // An alert is two bytes, its type one, the tag sixteen; no ticket is that short.
