@@ -1,8 +1,10 @@
+import { membersFor } from "./claims.ts";
 import type { OpId } from "./events.ts";
-import { findingOf, reasonsOf } from "./finding.ts";
+import { findingOf, reasonsOf, waivedMembers } from "./finding.ts";
 import type { ClaimName, Digest, ErrorData, Grade, Instant, Plan, Reason, StageName, StepRef } from "./model.ts";
+import { quietUntil } from "./quiet.ts";
 import { opKey, type Rotation, type StepState } from "./state.ts";
-import type { Passage, Stage, Strategy } from "./strategies/strategy.ts";
+import { asked, type Passage, type Stage, type Strategy } from "./strategies/strategy.ts";
 import { strategies } from "./strategies/table.ts";
 
 /** What to do next. At most one write per pass: look, decide, write down, do, look again. */
@@ -114,7 +116,10 @@ function guarded(rotation: Rotation, stage: Stage, now: Instant): Move | undefin
     if (!approved) return { move: "hold", stage: stage.name, reasons: [needsApproval(rotation, stage, now)] };
   }
   if (stage.guard === undefined || stageBegun(rotation, stage)) return undefined;
-  return unmet(rotation, stage, stage.guard(rotation.plan), now);
+  const names = stage.guard(rotation.plan);
+  // A use seen after the quiet stage starts the window again: silence just now is not silence for its whole length.
+  const disturbed = names.includes("silent") ? quietWindow(rotation, stage, now) : undefined;
+  return disturbed ?? unmet(rotation, stage, names, now);
 }
 
 export function stageBegun(rotation: Rotation, stage: Stage): boolean {
@@ -187,20 +192,31 @@ export function canPutBack(rotation: Rotation): boolean {
 /** The quiet window, counted from adoption or the last disturbance. */
 function soaking(rotation: Rotation, stage: Stage, now: Instant): Move | undefined {
   if (stage.soak === undefined) return undefined;
-  const until = quietSince(rotation) + stage.soak(rotation.plan);
+  return quietWindow(rotation, stage, now);
+}
+
+function quietWindow(rotation: Rotation, stage: Stage, now: Instant): Move | undefined {
+  if (unheard(rotation, now)) return { move: "observe", stage: stage.name, looks: [{ claim: "silent" }] };
+  const until = quietUntil(rotation);
   if (now >= until) return undefined;
   const silent = rotation.seen.get("silent");
   const disturbed = [...(silent?.values() ?? [])].filter((seen) => seen.saw !== "yes" && seen.at >= rotation.takenUpAt);
-  const entered = stageStart(rotation);
-  const overdue = entered + stage.soak(rotation.plan) + rotation.plan.timing.patience;
+  const { quiet, timing } = rotation.plan;
+  const overdue = stageStart(rotation) + quiet.window + timing.patience;
   if (disturbed.length > 0 && now >= overdue) {
     return { move: "hold", stage: stage.name, reasons: reasonsOf(rotation, findingOf(rotation, "silent", now), now) };
   }
-  return { move: "wait", stage: stage.name, until, why: `quiet window: ${rotation.plan.quiet.why}` };
+  return { move: "wait", stage: stage.name, until, why: `quiet window: ${quiet.why}` };
 }
 
-export function quietSince(rotation: Rotation): Instant {
-  return Math.max(stageStart(rotation), rotation.disturbedAt ?? 0);
+/** A sensor's silence counts from a moment it was proven alive, so each is looked at when its window begins, not only at its end. */
+function unheard(rotation: Rotation, now: Instant): boolean {
+  const { plan, inventory } = rotation;
+  if (asked(plan, "silent").length === 0) return false;
+  if (inventory === undefined) return true;
+  const waived = waivedMembers(rotation, "silent", now);
+  const looks = rotation.seen.get("silent");
+  return membersFor("silent", plan, inventory).some(({ id }) => !waived.has(id) && looks?.has(id) !== true);
 }
 
 /** When the current stage was entered. */

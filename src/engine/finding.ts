@@ -1,5 +1,6 @@
 import { claims, membersFor, partiesFor } from "./claims.ts";
 import type { ClaimName, Digest, Instant, Reason } from "./model.ts";
+import { quietUntil } from "./quiet.ts";
 import type { Rotation, Seen } from "./state.ts";
 
 /** What the looks at a claim's members add up to, now. */
@@ -53,7 +54,7 @@ export function findingOf(rotation: Rotation, claim: ClaimName, now: Instant): F
       continue;
     }
     const seen = looks?.get(member.id);
-    if (seen === undefined || isStale(rotation, seen, now)) {
+    if (seen === undefined || isStale(rotation, claim, seen, now)) {
       counts.unknown += 1;
       missing.push(member.id);
     } else {
@@ -77,10 +78,18 @@ export function findingOf(rotation: Rotation, claim: ClaimName, now: Instant): F
 }
 
 /** A yes dies of age; a no or unknown also dies when a runner takes the rotation up again. A look from the future is none. */
-function isStale(rotation: Rotation, seen: Seen, now: Instant): boolean {
+function isStale(rotation: Rotation, claim: ClaimName, seen: Seen, now: Instant): boolean {
   if (seen.at > now || now - seen.at >= rotation.plan.timing.freshness) return true;
+  if (claim === "silent" && seen.saw === "yes") return outlived(rotation, seen, now);
   return seen.saw !== "yes" && seen.at < rotation.takenUpAt;
 }
+
+/**
+ * Silence is said of the whole window up to now: a yes from before the window's end (another sensor restarted it) says
+ * nothing of the rest, and one from before other looks were waited for nothing of that time. Removal follows at once.
+ */
+const outlived = (rotation: Rotation, seen: Seen, now: Instant): boolean =>
+  seen.at < quietUntil(rotation) || now - seen.at > rotation.plan.timing.poll;
 
 export function waivedMembers(rotation: Rotation, claim: ClaimName, now: Instant): ReadonlySet<string> {
   const named = rotation.waivers.filter((w) => w.expires > now && (w.claim === undefined || w.claim === claim));

@@ -1,9 +1,9 @@
 import { hostname } from "node:os";
 import type { ProbeResult, Step } from "../drivers/roles.ts";
 import { generationOf, membersFor } from "../engine/claims.ts";
-import { quietSince } from "../engine/decide.ts";
 import type { Event, Sighting } from "../engine/events.ts";
 import type { ClaimName, Digest, Generation, Instant } from "../engine/model.ts";
+import { quietSince } from "../engine/quiet.ts";
 import { Secret } from "../pki/secret.ts";
 import {
   generationAt,
@@ -97,8 +97,8 @@ const no = (member: string, what: string, seen: object = {}, code?: string): Loo
   sighting: { member, saw: "no", what, ...(code === undefined ? {} : { code }) },
   seen: { ...seen },
 });
-const unknown = (member: string, what: string, seen: object = {}): Look => ({
-  sighting: { member, saw: "unknown", what },
+const unknown = (member: string, what: string, seen: object = {}, code?: string): Look => ({
+  sighting: { member, saw: "unknown", what, ...(code === undefined ? {} : { code }) },
   seen: { ...seen },
 });
 const unknownLook = (member: string, error: unknown): Look =>
@@ -236,7 +236,7 @@ async function lookDrained(context: LookContext, id: string, step: Step): Promis
   const old = plan.from!.number;
   const found = context.resolved.verifiers.get(id);
   const session = await context.ports.secrets.get(sessionName(plan.credential, old, id));
-  if (session === undefined) return unknown(id, `no session of g${old} was kept at corner A to try again`);
+  if (session === undefined) return outlivedDrain(context, id, old);
   if (isNoSession(session)) return yes(id, { offered: false });
   const handle = await handleOf(context, old);
   if (found?.bound.instance.resume === undefined || handle === undefined)
@@ -245,6 +245,20 @@ async function lookDrained(context: LookContext, id: string, step: Step): Promis
   if (result.saw === "accepted") return no(id, `still resumes a session of g${old}`, result);
   if (result.saw === "refused") return yes(id, result);
   return unknown(id, wordsOf(result), result);
+}
+
+/**
+ * A member that joined after corner A has no session of ours to try again. Sessions it may have given to others before
+ * it refused the old one end with the quiet window, which is at least as long as their lifetime.
+ */
+function outlivedDrain(context: LookContext, id: string, old: number): Look {
+  const { rotation, now } = context;
+  const refused = rotation.seen.get("refused")?.get(id);
+  const why = `it joined after corner A, so no session of g${old} was kept to try again`;
+  if (refused?.saw !== "yes") return unknown(id, why);
+  const until = refused.since + rotation.plan.quiet.window;
+  if (now >= until) return yes(id, { refusedSince: refused.since, waitedOut: rotation.plan.quiet.window });
+  return unknown(id, `${why}; any that it gave to others have ended by ${new Date(until).toISOString()}`);
 }
 
 async function lookUsed(context: LookContext, id: string): Promise<Look> {
@@ -260,42 +274,37 @@ async function lookUsed(context: LookContext, id: string): Promise<Look> {
   return no(id, `${sensor.instance.place} records no use of g${plan.to} but our own`, usage);
 }
 
+/** A look at a sensor that could not be shown to be alive; the next one that can starts the window again. */
+const noHeartbeat = "no-heartbeat";
+
 /** N1: no use in the window, by a sensor that recorded our own tagged probe just now. A gap starts the window again. */
 async function lookSilent(context: LookContext, id: string, step: Step): Promise<Look> {
   const sensor = boundTo(context.ports.parties, "sensor", id);
   if (sensor === undefined) return unknown(id, "the manifest no longer names it");
-  const { plan } = context.rotation;
-  const since = quietSince(context.rotation);
-  const heartbeat = await probe(context, sensor.instance.member, step, plan.to);
+  const { rotation, ports } = context;
+  const { place, member } = sensor.instance;
+  const heartbeat = await probe(context, member, step, rotation.plan.to);
   if (heartbeat.result.saw !== "accepted") {
-    const what = `its heartbeat could not be sent: ${sensor.instance.member} ${heartbeat.look.sighting.what}`;
-    return { ...unknown(id, what, heartbeat.result), disturbedAt: context.now };
+    const what = `its heartbeat could not be sent: ${member} ${heartbeat.look.sighting.what}`;
+    return { ...unknown(id, what, heartbeat.result, noHeartbeat), disturbedAt: ports.clock.now() };
   }
   if (!(await sawTag(context, () => sensor.instance.alive(step.tag)))) {
-    return {
-      ...unknown(id, `${sensor.instance.place} did not record our own probe (gyre-probe/${step.tag}): it has a gap`),
-      disturbedAt: context.now,
-    };
+    const what = `${place} did not record our own probe (gyre-probe/${step.tag}): it has a gap`;
+    return { ...unknown(id, what, {}, noHeartbeat), disturbedAt: ports.clock.now() };
   }
-  const old = generationAt(context, plan.from!.number);
-  const usage = await sensor.instance.usage(named(old), since, rotationTag(context.rotation));
+  const old = generationAt(context, rotation.plan.from!.number);
+  // What restarted the window is not counted again; drivers count from `since` on, that instant included.
+  const since = Math.max(quietSince(rotation), (rotation.disturbedAt ?? -1) + 1);
+  const usage = await sensor.instance.usage(named(old), since, rotationTag(rotation));
   if (usage.count > 0) {
-    const last = usage.last ?? context.now;
-    return {
-      ...no(
-        id,
-        `${sensor.instance.place} saw g${old.number} used ${usage.count} times by ${usage.from.join(", ")}`,
-        usage,
-      ),
-      disturbedAt: last,
-    };
+    const what = `${place} saw g${old.number} used ${usage.count} times by ${usage.from.join(", ")}`;
+    return { ...no(id, what, usage), disturbedAt: usage.last ?? context.now };
   }
   if (usage.gap !== undefined)
-    return {
-      ...unknown(id, `${sensor.instance.place}: ${usage.gap}`, usage),
-      disturbedAt: usage.gapUntil ?? context.now,
-    };
-  return yes(id, usage);
+    return { ...unknown(id, `${place}: ${usage.gap}`, usage), disturbedAt: usage.gapUntil ?? context.now };
+  // Nobody can say what it missed before it came back, so its silence counts from now.
+  const wasLost = rotation.seen.get("silent")?.get(id)?.code === noHeartbeat;
+  return wasLost ? { ...yes(id, usage), disturbedAt: ports.clock.now() } : yes(id, usage);
 }
 
 async function sawTag(context: LookContext, alive: () => Promise<boolean>): Promise<boolean> {
