@@ -87,7 +87,8 @@ async function taken(context: Context, step: StepRef, issued: Issued): Promise<E
     JSON.stringify({ certificate: issued.certificate, chain: issued.chain, roots: issued.roots }),
   );
   const generation: Generation = { ...describeIssued(issued, plan.kind), number: step.generation, material };
-  const problem = checkIssued(issued, plan, key, context.now);
+  // Judged by the present time: an issuer that does not backdate wrote a second that began after this pass did.
+  const problem = checkIssued(issued, plan, key, context.ports.clock.now());
   if (problem !== undefined) throw await notWhatWasAsked(context, generation, problem);
   return {
     did: `${generation.fingerprint.slice(0, 8)} by ${generation.issuer}, until ${new Date(generation.notAfter).toISOString()}`,
