@@ -10,10 +10,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { connects, freePort, makeWorkspace, type Supervised, type Workspace } from "../estate.ts";
-import { manifestOf, prepare, type Replica } from "./prepare.ts";
+import { gyre, gyreProgram } from "../gyre.ts";
+import { prepare, type Replica } from "./prepare.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-const gyre = join(root, "bin", "gyre.js");
 const serverProgram = join(root, "lab", "servers", "node-tls.ts");
 const credential = "mesh-tls";
 
@@ -23,22 +23,11 @@ const heading = (text: string): void => say(`\n${process.stdout.isTTY ? `\x1b[1m
 /** Runs the command line as a person would, its output straight to the terminal; gives its exit code. */
 async function runGyre(home: string, ...args: string[]): Promise<number> {
   say(`\n$ gyre ${args.join(" ")}`);
-  const child = spawn(process.execPath, [gyre, ...args], { cwd: home, stdio: ["ignore", "inherit", "inherit"] });
+  const child = spawn(process.execPath, [gyreProgram, ...args], { cwd: home, stdio: ["ignore", "inherit", "inherit"] });
   return new Promise((resolve, reject) => {
     child.once("error", reject);
     child.once("exit", (code) => resolve(code ?? 1));
   });
-}
-
-/** The same, but its JSON: what the checks below are made on. */
-async function askGyre(home: string, ...args: string[]): Promise<unknown> {
-  const child = spawn(process.execPath, [gyre, ...args, "--json"], { cwd: home, stdio: ["ignore", "pipe", "inherit"] });
-  let text = "";
-  child.stdout.on("data", (chunk: Buffer) => {
-    text += chunk.toString();
-  });
-  await new Promise((resolve) => child.once("close", resolve));
-  return JSON.parse(text);
 }
 
 function startServer(workspace: Workspace, replica: Replica, ignoreReload: boolean): Promise<Supervised> {
@@ -89,8 +78,7 @@ async function main(): Promise<void> {
       replicas.push({ name, port, dir, address: `127.0.0.1:${port}` });
     }
     heading("An estate: three TLS servers that ask each other for certificates");
-    await prepare(home, replicas);
-    writeFileSync(join(home, "gyre.yaml"), manifestOf(replicas));
+    writeFileSync(join(home, "gyre.yaml"), await prepare(home, replicas));
     const deaf = replicas[randomInt(replicas.length)]!;
     const servers = new Map<Replica, Supervised>();
     for (const replica of replicas) {
@@ -106,7 +94,7 @@ async function main(): Promise<void> {
       (await runGyre(home, "rotate", credential, "--now")) === 3,
       "a replica ignored its reload, and the rotation did not hold (exit code 3)",
     );
-    const status = (await askGyre(home, "status")) as Status;
+    const status = JSON.parse((await gyre(home, "status", "--json")).out) as Status;
     const held = status.credentials.find(({ name }) => name === credential)?.active?.held;
     const named = [...new Set(held?.reasons.map((reason) => reason.about))];
     must(named.length === 1 && named[0] === deaf.address, `the hold names ${named.join(", ")}, not ${deaf.address}`);

@@ -1,9 +1,5 @@
-import { copyFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { openLocalCa } from "../../src/drivers/local-ca/local-ca.ts";
-import { localCaSettings } from "../../src/drivers/local-ca/settings.ts";
-import { createCsr } from "../../src/pki/csr.ts";
-import { exportPrivateKey, generateKey } from "../../src/pki/keys.ts";
+import { caBefore } from "../gyre.ts";
 
 export interface Replica {
   readonly name: string;
@@ -12,45 +8,36 @@ export interface Replica {
   readonly address: string;
 }
 
-const passphrase = "first run, nothing secret";
-const hour = 3600_000;
-
-/** The state before Gyre's first rotation: a CA, and one certificate that all three servers use, 20 hours old. */
-export async function prepare(home: string, replicas: readonly Replica[]): Promise<void> {
-  const settings = localCaSettings.parse({ directory: "ca", subject: "CN=First run CA", passphrase });
-  const ca = await openLocalCa(settings, { baseDir: home, now: () => Date.now() });
-  const key = await generateKey("P-256");
-  const step = { op: "before-gyre", tag: "before.gyre", signal: new AbortController().signal };
-  const order = {
-    subject: "CN=mesh",
-    names: ["DNS:mesh.example"],
-    usages: ["server", "client"] as const,
-    lifetime: 24 * hour,
-  };
-  const issued = await ca.issue({ ...order, csr: createCsr(key, order) }, step);
-  const crl = await ca.publishCrl!(step);
+/** The state before Gyre's first rotation: a CA, and one certificate that all three servers use. Gives the manifest. */
+export async function prepare(home: string, replicas: readonly Replica[]): Promise<string> {
+  const before = await caBefore(home, "CN=First run CA");
+  const mesh = await before.issue({ subject: "CN=mesh", names: ["DNS:mesh.example"], usages: ["server", "client"] });
   for (const { dir } of replicas) {
-    writeFileSync(join(dir, "tls.pem"), issued.certificate + issued.chain);
-    exportPrivateKey(key).use((pem) => writeFileSync(join(dir, "tls.key"), pem, { mode: 0o600 }));
-    copyFileSync(join(home, "ca", "ca.crt"), join(dir, "ca.pem"));
-    writeFileSync(join(dir, "ca.crl"), crl);
+    mesh.writePem(join(dir, "tls.pem"), join(dir, "tls.key"));
+    before.writeRoots(join(dir, "ca.pem"));
+    await before.writeCrl(join(dir, "ca.crl"));
   }
+  return manifestOf(before.manifest, replicas);
 }
 
 /** What an operator writes. Two documents: who issues, and what is rotated. */
-export function manifestOf(replicas: readonly Replica[]): string {
+function manifestOf(localCa: string, replicas: readonly Replica[]): string {
   const addresses = replicas.map((replica) => replica.address).join(", ");
   const reload = ({ name }: Replica): string => `reload: { signal: SIGHUP, pidFile: ${name}/server.pid }`;
+  const crl = replicas.map((one) => `      - files: { crl: ${one.name}/ca.crl, mode: "0644" }\n        ${reload(one)}`);
+  const pairs = replicas.map(
+    (one) => `    - files: { certificate: ${one.name}/tls.pem, privateKey: ${one.name}/tls.key }\n      ${reload(one)}`,
+  );
   return `# Three TLS servers with mutual TLS. Relative paths start at this file.
 apiVersion: gyre.dev/v1alpha1
 kind: Issuer
 metadata: { name: first-run-ca }
 spec:
-  localCA: { directory: ca, subject: "CN=First run CA", passphrase: "${passphrase}" }
+  ${localCa}
   crl:
     lifetime: 24h
     deliver:
-${replicas.map((replica) => `      - files: { crl: ${replica.name}/ca.crl, mode: "0644" }\n        ${reload(replica)}`).join("\n")}
+${crl.join("\n")}
 ---
 apiVersion: gyre.dev/v1alpha1
 kind: Credential
@@ -59,7 +46,7 @@ spec:
   issue: { issuer: first-run-ca, subject: CN=mesh, dnsNames: [mesh.example], usages: [server, client], lifetime: 24h }
   renew: { after: 66% }
   deliver:
-${replicas.map((replica) => `    - files: { certificate: ${replica.name}/tls.pem, privateKey: ${replica.name}/tls.key }\n      ${reload(replica)}`).join("\n")}
+${pairs.join("\n")}
   prove:
     # each server presents it …
     - tls: { serverName: mesh.example, addresses: [${addresses}] }

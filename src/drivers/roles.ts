@@ -83,6 +83,8 @@ export interface Named {
 
 export interface Issuer {
   readonly can: DriverFacts;
+  /** The CA that signs, where there is one: its subject is the issuer of certificates and CRLs. */
+  readonly certificate?: { readonly subject: string };
   issue(order: IssueOrder, step: Step): Promise<Issued>;
   /** After a crash: did `step.op` issue something? `undefined` means certainly not. Needs `can.findAfterCrash`. */
   find?(op: string): Promise<Issued | undefined>;

@@ -132,9 +132,10 @@ export async function bindParties(
     sensors: bindAll("sensor", manifest.sensors, baseDir),
   };
   if (manifest.kind === "crl") {
+    const subject = issuer.instance.certificate?.subject ?? "";
     const targets = stores.map((store) => ({
       ...store,
-      instance: crlTarget(store.instance, () => manifest.request.subject, previousCrl),
+      instance: crlTarget(store.instance, subject, previousCrl),
     }));
     return { ...proof, targets, trustStores: [] };
   }

@@ -5,14 +5,10 @@ import { crlOfIssuer } from "./material.ts";
  * A CRL's place seen as a target, so that a CRL is delivered, restored and proven by the same table as a certificate.
  * `previous` gives the CRL (PEM) that was there before, from the evidence: a CRL is public, so no copy is kept.
  */
-export function crlTarget(
-  store: TrustStore,
-  issuer: () => string,
-  previous: () => Promise<string | undefined>,
-): Target {
+export function crlTarget(store: TrustStore, issuer: string, previous: () => Promise<string | undefined>): Target {
   const read = async (): Promise<Stored> => {
     const { pem, version } = await store.read();
-    const certificate = crlOfIssuer(pem, issuer());
+    const certificate = crlOfIssuer(pem, issuer);
     return { version: certificate === undefined ? "absent" : version, certificate: certificate ?? "" };
   };
   const put = async (pem: string, expected: Version, step: Step): Promise<Stored> => {

@@ -76,25 +76,34 @@ async function issue(context: Context, step: StepRef, op: OpId): Promise<Effect>
     },
     stepFor(context, op),
   );
-  return taken(context, step, issued);
+  return taken(context, step, issued, context.ports.clock.now());
 }
 
-/** The gate: what came back is what was asked for, or it is not used. */
-async function taken(context: Context, step: StepRef, issued: Issued): Promise<Effect> {
+/**
+ * The gate: what came back is what was asked for, or it is not used. Judged by the time `issuedAt`: an issuer that does
+ * not backdate writes a second that began after this pass did, and one read back after a crash is as old as its intent.
+ */
+async function taken(context: Context, step: StepRef, issued: Issued, issuedAt: Instant): Promise<Effect> {
   const { plan } = context.rotation;
   const key = await context.ports.secrets.get(keyName(plan.credential, step.generation));
   const material = await context.ports.evidence.put(
     JSON.stringify({ certificate: issued.certificate, chain: issued.chain, roots: issued.roots }),
   );
   const generation: Generation = { ...describeIssued(issued, plan.kind), number: step.generation, material };
-  // Judged by the present time: an issuer that does not backdate wrote a second that began after this pass did.
-  const problem = checkIssued(issued, plan, key, context.ports.clock.now());
+  const problem = checkIssued(issued, plan, key, issuedAt) ?? outlived(generation, context);
   if (problem !== undefined) throw await notWhatWasAsked(context, generation, problem);
   return {
     did: `${generation.fingerprint.slice(0, 8)} by ${generation.issuer}, until ${new Date(generation.notAfter).toISOString()}`,
     generation,
     evidence: material,
   };
+}
+
+/** Found after so long that there is nothing left of it. */
+function outlived(generation: Generation, context: Context): string | undefined {
+  const { notAfter } = generation;
+  if (notAfter > context.now + context.rotation.plan.timing.skew) return undefined;
+  return `one that ends ${new Date(notAfter).toISOString()}, found only now`;
 }
 
 /** An issue that failed the gate. It exists all the same, so it goes into the journal as an orphan. */
@@ -159,7 +168,10 @@ async function findIssued(context: Context, step: StepRef, op: OpId): Promise<Re
   if (context.rotation.plan.kind === "crl") return "absent";
   if (issuer.find === undefined || issuer.can.findAfterCrash !== true) return "unknowable";
   const issued = await issuer.find(op);
-  return issued === undefined ? "absent" : taken(context, step, issued);
+  if (issued === undefined) return "absent";
+  const { intendedAt } = context.rotation.steps.get(opKey(op))!;
+  // It was made after the intent was written, at the latest before whoever wrote it was cut off.
+  return taken(context, step, issued, Math.max(intendedAt, Math.min(context.now, notBeforeOf(issued))));
 }
 
 const targetOf = (context: Context, step: StepRef): Target => bound(context, "target", step.on);
@@ -255,15 +267,26 @@ async function retire(context: Context, step: StepRef, op: OpId): Promise<Effect
 }
 
 async function publish(context: Context, step: StepRef, op: OpId): Promise<Effect> {
-  const { issuer } = context.ports.parties;
   const store = storeOf(context, step);
+  const evidence = await crlOfRotation(context, op);
+  const { version } = await store.read();
+  await store.put((await context.ports.evidence.get(evidence)).toString("utf8"), version, stepFor(context, op));
+  return {
+    did: `${store.place} holds a CRL with serial ${generationAt(context, step.generation).serial}`,
+    evidence,
+  };
+}
+
+/** One CRL for all stores of a rotation: a CRL number that differs from place to place would read as places left behind. */
+async function crlOfRotation(context: Context, op: OpId): Promise<Digest> {
+  const { issuer } = context.ports.parties;
+  const earlier = [...context.rotation.steps.values()].find(
+    (done) => done.step.kind === "publish" && done.evidence !== undefined,
+  );
+  if (earlier?.evidence !== undefined) return earlier.evidence;
   if (issuer.instance.publishCrl === undefined)
     throw new GyreError({ code: "issuer", message: `${issuer.id} cannot publish CRLs` });
-  const crl = await issuer.instance.publishCrl(stepFor(context, op));
-  const evidence = await context.ports.evidence.put(crl);
-  const { version } = await store.read();
-  await store.put(crl, version, stepFor(context, op));
-  return { did: `${store.place} holds a CRL with serial ${generationAt(context, step.generation).serial}`, evidence };
+  return context.ports.evidence.put(await issuer.instance.publishCrl(stepFor(context, op)));
 }
 
 async function findPublished(context: Context, step: StepRef): Promise<ReadBack> {

@@ -26,10 +26,16 @@ export async function adoptFound(
   credential: { readonly name: string; readonly kind: "certificate" | "crl" },
 ): Promise<void> {
   const found = await readAll(ports.parties);
+  if (credential.kind === "crl")
+    found.sort((a, b) => describeIssued(b.stored, "crl").notBefore - describeIssued(a.stored, "crl").notBefore);
   const [first, ...others] = found;
   if (first === undefined) return;
   const fingerprint = fingerprintOf(first.stored, credential.kind);
-  const differing = others.find((other) => fingerprintOf(other.stored, credential.kind) !== fingerprint);
+  // Places that hold an older CRL of the issuer are merely behind, and the next one replaces either.
+  const differing =
+    credential.kind === "crl"
+      ? undefined
+      : others.find((other) => fingerprintOf(other.stored, credential.kind) !== fingerprint);
   if (differing !== undefined) {
     throw new GyreError({
       code: "conflict",

@@ -42,9 +42,9 @@ export const newCsr = (key: Secret, request: IssueRequest): Buffer =>
   createCsr(readPrivateKey(key), { subject: request.subject, names: request.names, usages: request.usages });
 
 export function describeIssued(issued: Pick<Issued, "certificate">, kind: "certificate" | "crl") {
-  return kind === "crl"
-    ? describeCrl(parseCrl(issued.certificate))
-    : describeCertificate(parseCertificate(issued.certificate));
+  if (kind === "crl") return describeCrl(parseCrl(issued.certificate));
+  // A target's file has the chain behind the leaf.
+  return describeCertificate(parseCertificates(issued.certificate)[0]!);
 }
 
 /** A lifetime may come out a little shorter (whole seconds, backdating cut off); more than this is another lifetime. */
