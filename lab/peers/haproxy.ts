@@ -35,7 +35,9 @@ export interface Haproxy extends Peer {
 
 /** The same fields as nginx's line, filled with HAProxy's values; docs/drivers/access-log.md tells operators to copy it. */
 const fields = [
+  // When the connection was accepted; with the duration, when the request ended.
   `"time":%Ts.%ms`,
+  `"duration_ms":"%Tt"`,
   `"ssl_client_serial":"%[ssl_c_serial,hex]"`,
   `"ssl_client_i_dn":"%[ssl_c_i_dn(,0,rfc2253),json(utf8s)]"`,
   `"ssl_client_verify":"%[ssl_c_verify]"`,
