@@ -174,7 +174,8 @@ test("Ctrl-C in the midst ends with 5, and the same rotation goes on", async () 
   first.child.kill("SIGINT");
   const stopped = await first.ended;
   expect(stopped, stopped.out).toMatchObject({ code: 5, signal: null });
-  expect(stopped.out).toContain("taken up again");
+  expect(stopped.out).toContain("stopped on request");
+  expect(stopped.out).toContain("gyre revert shop-tls --reason ...");
   expect(stopped.out).toContain("gyre rotate shop-tls");
   await start(1);
   const closed = await gyre(["rotate", "shop-tls", "--wait", "30s"], { cwd: home });

@@ -25,6 +25,8 @@ test.each([
   [[0, 3, 4], 4],
   [[3, 0, 0], 3],
   [[0, 2], 2],
+  [[0, 5], 0],
+  [[5, 3], 3],
   [[0, 0], 0],
   [[], 0],
 ] as const)("run: of %j the worst is %d", (codes, worst) => expect(worstOf(codes)).toBe(worst));

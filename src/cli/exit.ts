@@ -48,7 +48,7 @@ export function exitOfAction(code: ErrorCode | undefined, begun: boolean): ExitC
   return code === "manifest" || code === "input" || code === "refused" ? exits.usage : exits.failed;
 }
 
-/** Of many rotations the worst counts; one that waits, or that another runner is at, is no fault of `run`. */
+/** Of many rotations the worst counts. One that waits, or that another runner is at, is what `run` comes back for. */
 export function worstOf(codes: readonly ExitCode[]): ExitCode {
   const order: readonly ExitCode[] = [exits.stuck, exits.failed, exits.held, exits.usage, exits.unanswered];
   return order.find((code) => codes.includes(code)) ?? exits.ok;

@@ -128,7 +128,8 @@ export async function run(session: Session, flags: { wait: number; reason?: stri
       results.push(await runOne(session, estate, name, { ...flags, signal, pad }));
     }
     const left = estate.credentials.length - results.length;
-    const exit = signal.aborted ? exits.waiting : worstOf(results.map((result) => result.exit));
+    const worst = worstOf(results.map((result) => result.exit));
+    const exit = worst === exits.ok && signal.aborted ? exits.waiting : worst;
     console.data({ results, ...(left > 0 ? { notReached: estate.credentials.slice(-left) } : {}), exit });
     if (signal.aborted)
       console.say([`stopped on request; ${left} of ${estate.credentials.length} not looked at; to go on: gyre run`]);
@@ -164,14 +165,13 @@ async function runOne(session: Session, estate: Estate, name: string, options: R
     const dull = outcome.result === "nothing due" || outcome.result === "waiting" || outcome.result === "closed";
     if (!console.quiet || !dull)
       console.say(runLine(name, outcome, console.now(), { width: console.width, pad: options.pad }));
-    // A cadence waits for its time: that is what `run` is called for again and again.
-    return { name, outcome, exit: outcome.result === "waiting" ? exits.ok : exitOfOutcome(outcome) };
+    return { name, outcome, exit: exitOfOutcome(outcome) };
   } catch (error) {
     live.stop();
     const told = tellError(error, { debug: false });
     const locked = told.code === "locked";
     if (locked) console.say(wrap(`wait  ${bold(name)}  another runner is at it`, console.width, 8));
     else console.say([`${bad("FAIL")}  ${bold(name)}`, ...told.lines.map((line) => `      ${line}`)]);
-    return { name, error: told.json, exit: locked ? exits.ok : exitOfAction(told.code, text.begun) };
+    return { name, error: told.json, exit: exitOfAction(told.code, text.begun) };
   }
 }
