@@ -41,8 +41,7 @@ export function readLine(server: LogServer, line: string): Line {
   if (line.trim() === "") return { is: "other" };
   if (line.length > lineLimit) return unreadable("a line is longer than 64 KiB");
   const start = line.indexOf('{"time":');
-  if (start < 0)
-    return server === "haproxy" && !line.includes("{") ? { is: "other" } : unreadable("a line is not JSON");
+  if (start < 0) return server === "haproxy" && !/[{}]/.test(line) ? { is: "other" } : unreadable("a line is not JSON");
   let fields: unknown;
   try {
     fields = JSON.parse(line.slice(start));

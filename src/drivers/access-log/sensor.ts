@@ -51,7 +51,8 @@ async function findProbe(path: string, server: AccessLogSettings["server"], tag:
     let left = aliveWithin;
     for await (const text of linesBackwards(file)) {
       if (left-- === 0) return undefined;
-      if (!text.includes(`gyre-probe/${tag}`)) continue;
+      // The tag alone: HAProxy's JSON writes the slash before it as `\\/`.
+      if (!text.includes(tag)) continue;
       const line = readLine(server, text);
       if (
         line.is === "use" &&

@@ -1,0 +1,3 @@
+module gyre.dev/wrong-key-server
+
+go 1.22
