@@ -62,8 +62,7 @@ export function judgeCertificate(where: string, certificate: Certificate, around
 
 function keyFor(certificate: Certificate, around: Around): FoundCertificate["key"] {
   const { beside = [], keyOf } = around;
-  const own =
-    beside.find(({ key }) => keyMatches(certificate, key)) ?? matching(certificate, keyOf?.(certificate.spki));
+  const own = beside.find(({ key }) => belongs(certificate, key)) ?? matching(certificate, keyOf?.(certificate.spki));
   if (own) return { where: own.where, matches: true };
   // The intermediates of a file with a key are not the key's: only its leaf can be wrong.
   const first = certificate.isCa ? undefined : beside[0];
@@ -71,7 +70,12 @@ function keyFor(certificate: Certificate, around: Around): FoundCertificate["key
 }
 
 function matching(certificate: Certificate, candidate: KeyAt | undefined): KeyAt | undefined {
-  return candidate && keyMatches(certificate, candidate.key) ? candidate : undefined;
+  return candidate && belongs(certificate, candidate.key) ? candidate : undefined;
+}
+
+/** Keys of two algorithms are not compared: OpenSSL leaves that as an error, which Node 24 reports of the next key it reads. */
+function belongs(certificate: Certificate, key: PrivateKey): boolean {
+  return certificate.algorithm === key.algorithm && keyMatches(certificate, key);
 }
 
 /** Everything that is no certificate. `matches` is filled in by the caller, who knows the directory. */
