@@ -27,6 +27,8 @@ export interface StepState {
   readonly step: StepRef;
   /** Intended and neither done nor failed: a crash lay between, or it is being done right now. */
   readonly pending?: OpId;
+  /** When its latest try was intended. */
+  readonly intendedAt: Instant;
   readonly doneAt?: Instant;
   readonly did?: string;
   readonly readBack?: boolean;
@@ -192,7 +194,7 @@ function inRotation(lineage: Lineage, rotation: Rotation, event: Event, at: Inst
       resolved(rotation, event.epoch, event.inventory);
       return;
     case "StepIntended":
-      intended(rotation, event, seq);
+      intended(rotation, event, at, seq);
       return;
     case "StepDone":
       done(lineage, rotation, event, at, seq);
@@ -269,7 +271,7 @@ function resolved(rotation: Rotation, epoch: Digest, inventory: Inventory): void
   rotation.inventory = inventory;
 }
 
-function intended(rotation: Rotation, event: Event & { type: "StepIntended" }, seq: number): void {
+function intended(rotation: Rotation, event: Event & { type: "StepIntended" }, at: Instant, seq: number): void {
   if (rotation.pending !== undefined)
     throw new IllegalEvent(seq, `${event.op} intended while ${rotation.pending} is pending`);
   const key = opKey(event.op);
@@ -281,6 +283,7 @@ function intended(rotation: Rotation, event: Event & { type: "StepIntended" }, s
     failures: before?.failures ?? [],
     attempts: event.attempt,
     pending: event.op,
+    intendedAt: at,
   });
 }
 

@@ -1,6 +1,7 @@
 import type { Issued, Issuer, Stored, Target, TrustStore } from "../drivers/roles.ts";
 import type { Event, OpId } from "../engine/events.ts";
-import type { Digest, Generation, StepKind, StepRef } from "../engine/model.ts";
+import type { Digest, Generation, Instant, StepKind, StepRef } from "../engine/model.ts";
+import { opKey } from "../engine/state.ts";
 import { GyreError } from "../errors.ts";
 import {
   type Context,
@@ -146,7 +147,7 @@ async function issueCrl(context: Context, issuer: Issuer, step: StepRef, op: OpI
     chain = canary.certificate + control.certificate + control.chain;
   }
   const certificate = await issuer.publishCrl(stepFor(context, op), plan.request.lifetime);
-  return taken(context, step, { certificate, chain, roots: "" });
+  return taken(context, step, { certificate, chain, roots: "" }, context.ports.clock.now());
 }
 
 async function probeCertificate(context: Context, issuer: Issuer, step: StepRef, op: OpId): Promise<Issued> {
@@ -171,7 +172,8 @@ async function findIssued(context: Context, step: StepRef, op: OpId): Promise<Re
   if (issued === undefined) return "absent";
   const { intendedAt } = context.rotation.steps.get(opKey(op))!;
   // It was made after the intent was written, at the latest before whoever wrote it was cut off.
-  return taken(context, step, issued, Math.max(intendedAt, Math.min(context.now, notBeforeOf(issued))));
+  const { notBefore } = describeIssued(issued, context.rotation.plan.kind);
+  return taken(context, step, issued, Math.max(intendedAt, Math.min(context.now, notBefore)));
 }
 
 const targetOf = (context: Context, step: StepRef): Target => bound(context, "target", step.on);
