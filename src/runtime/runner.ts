@@ -38,9 +38,18 @@ export async function readLineage(ports: Pick<Ports, "journal">): Promise<Lineag
 /** What hosts may append beside a runner. */
 const requests: ReadonlySet<Event["type"]> = new Set<Event["type"]>(["Waived", "Approved", "RevertRequested"]);
 
-/** Something that was seen or done, true whatever else was asked for meanwhile. */
-const isFact = (event: Event): boolean =>
-  ["StepDone", "StepFailed", "Observed", "InventoryResolved", "Orphaned"].includes(event.type);
+const facts: ReadonlySet<Event["type"]> = new Set<Event["type"]>([
+  "RunnerStarted",
+  "StepDone",
+  "StepFailed",
+  "Observed",
+  "InventoryResolved",
+  "Orphaned",
+]);
+
+/** Something that was seen or done, true whatever else was asked for meanwhile; or a person's wish, which nobody else had. */
+const stillTrue = (event: Event, lineage: Lineage): boolean =>
+  facts.has(event.type) || (event.type === "RevertRequested" && lineage.active?.reverting === undefined);
 
 /** The decision was made on a journal that has grown since. */
 class Stale extends Error {}
@@ -85,7 +94,7 @@ export class Runner {
         return;
       } catch (error) {
         if (!(error instanceof GyreError) || error.code !== "conflict" || !(await this.#catchUp())) throw error;
-        if (!events.every((event) => isFact(event))) throw new Stale();
+        if (!events.every((event) => stillTrue(event, this.lineage))) throw new Stale();
       }
     }
   }
