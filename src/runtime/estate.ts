@@ -56,9 +56,8 @@ export class FileEstate implements Estate {
 
   async plan(name: string, options: PlanOptions = {}): Promise<Planned> {
     const manifest = this.#manifest(name);
-    const ports = await this.#ports(manifest, async () => undefined);
-    const lineage = await readLineage(ports);
-    return this.#planned(manifest, ports.parties, lineage, options);
+    const lineage = await readLineage({ journal: await this.#journal(name) });
+    return this.#planned(manifest, await this.#parties(manifest), lineage, options);
   }
 
   async rotate(name: string, options: RotateOptions): Promise<Outcome> {
@@ -206,7 +205,8 @@ export class FileEstate implements Estate {
     });
   }
 
-  async #ports(manifest: CredentialManifest, stillOurs: () => Promise<void>): Promise<Ports> {
+  /** What a rotation works with; everything it reads and writes goes through these. */
+  protected async ports(manifest: CredentialManifest, stillOurs: () => Promise<void>): Promise<Ports> {
     return {
       journal: await this.#journal(manifest.name),
       evidence: this.#evidence,
@@ -338,7 +338,7 @@ export class FileEstate implements Estate {
       since: this.#clock.now(),
     });
     try {
-      const ports = await this.#ports(manifest, () => lock.check());
+      const ports = await this.ports(manifest, () => lock.check());
       return await work(manifest, ports, openReceipts(this.stateDirectory));
     } finally {
       await lock.release();
