@@ -44,9 +44,12 @@ export function decide(rotation: Rotation, now: Instant): Move {
   const strategy = strategies[rotation.plan.strategy];
   if (rotation.pending !== undefined) return readBack(rotation, rotation.pending);
   if (rotation.held !== undefined) return { move: "hold", stage: rotation.held.stage, reasons: rotation.held.reasons };
-  if (rotation.reverting !== undefined) return goBack(rotation, strategy, now, rotation.reverting.reason);
+  if (goesBack(rotation)) return goBack(rotation, strategy, now, rotation.reverting!.reason);
   return goForward(rotation, strategy, now);
 }
+
+/** Asked to, and nothing irreversible was begun in the meantime: from then on the only whole state lies ahead. */
+export const goesBack = (rotation: Rotation): boolean => rotation.reverting !== undefined && canPutBack(rotation);
 
 function readBack(rotation: Rotation, op: OpId): Move {
   const step = rotation.steps.get(opKey(op))!;
@@ -99,11 +102,11 @@ function nextStep(rotation: Rotation, stage: Stage, prefix: string, passage: Pas
     const failed = state === undefined ? undefined : afterFailure(rotation, stage, step, state, now);
     if (failed === "let it be") continue;
     if (failed !== undefined) return failed;
-    const blocked = rotation.reverting === undefined ? guarded(rotation, stage, now) : undefined;
+    const blocked = goesBack(rotation) ? undefined : guarded(rotation, stage, now);
     if (blocked !== undefined) return blocked;
     const attempt = (state?.attempts ?? 0) + 1;
     const op = opOf(rotation, prefix, step, attempt);
-    const confirm = stage.guard === undefined || rotation.reverting !== undefined ? undefined : rotation.epoch;
+    const confirm = stage.guard === undefined || goesBack(rotation) ? undefined : rotation.epoch;
     return { move: "perform", stage: stage.name, step, op, attempt, ...(confirm === undefined ? {} : { confirm }) };
   }
   return undefined;
@@ -159,7 +162,7 @@ function afterFailure(
       ? { move: "wait", stage: stage.name, until, why: last.error.message }
       : undefined;
   }
-  if (rotation.reverting !== undefined) {
+  if (goesBack(rotation)) {
     // Whether a process took the old one back is seen on the wire; its reload command need not have succeeded.
     if (step.kind === "reload") return "let it be";
     return { move: "hold", stage: stage.name, reasons: [failedReason(step, last)] };
@@ -172,7 +175,7 @@ function afterFailure(
 
 /** Somebody's other write may have gone by the next time; the rest ends the rotation while it can be put back. */
 const isFinal = (rotation: Rotation, error: ErrorData): boolean =>
-  error.code !== "conflict" && canPutBack(rotation) && rotation.reverting === undefined;
+  error.code !== "conflict" && rotation.reverting === undefined && canPutBack(rotation);
 
 function failedReason(step: StepRef, failure: { at: Instant; error: ErrorData }): Reason {
   return {

@@ -1,4 +1,4 @@
-import { decide, type Move } from "../engine/decide.ts";
+import { decide, goesBack, type Move } from "../engine/decide.ts";
 import { digestOf } from "../engine/digest.ts";
 import type { Event, OpId } from "../engine/events.ts";
 import { findingOf } from "../engine/finding.ts";
@@ -284,7 +284,7 @@ export class Runner {
     if (rotation.held === undefined) await this.append({ type: "Held", stage, reasons });
     this.#tell({ type: "held", stage, words: heldWords(rotation, reasons, this.#ports.clock.now()), reasons });
     const failed = reasons.some((reason) => reason.verdict === "failed");
-    return failed && rotation.reverting !== undefined
+    return failed && goesBack(rotation)
       ? { result: "stuck", rotation: rotation.id, stage, reasons }
       : { result: "held", rotation: rotation.id, stage, reasons };
   }
