@@ -73,6 +73,8 @@ it("an empty list is a list", () => {
   const crl = signCrl(estate.middle, fields());
   expect(go([{ op: "crl", pem: crl.pem, issuer: estate.middle.certificate.pem }])[0]).toMatchObject({ entries: [] });
   expect(crl.entries.size).toBe(0);
+  // RFC 5280 5.1.2.6: revokedCertificates is absent then, not empty.
+  expect(openssl(["asn1parse"], crl.pem).text).not.toMatch(/l= *0 cons: SEQUENCE/);
   expect(isRevoked(crl, estate.leaf)).toBeUndefined();
 });
 

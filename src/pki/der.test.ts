@@ -153,6 +153,7 @@ describe("reading", () => {
     expect(reader("0101ff").boolean()).toBe(true);
     expect(refusal(() => reader("03020180").bitString()).code).toBe("input");
     expect(refusal(() => reader("030108").namedBits()).code).toBe("input");
+    expect(refusal(() => reader("03020906").namedBits()).code).toBe("input");
     expect(reader("03020106").namedBits()).toEqual([5, 6]);
   });
 });
@@ -165,6 +166,12 @@ describe("BER", () => {
   it("leaves DER as it is", () => {
     const der = sequence(explicit(0, integer(1)), utf8String("é"), setOf());
     expect(berToDer(der, "test").equals(der)).toBe(true);
+  });
+  it("refuses to go too deep", () => {
+    let der: Buffer = integer(1);
+    for (let i = 0; i < MAX_DEPTH; i++) der = sequence(der);
+    expect(berToDer(der, "test").equals(der)).toBe(true);
+    expect(refusal(() => berToDer(sequence(der), "test")).message).toMatch(/too deeply/);
   });
   it.each(["3080", "30800000ff", "0480aa0000", "2403020101", "30".repeat(10), "3080".repeat(40)])(
     "refuses %s",

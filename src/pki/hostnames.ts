@@ -5,7 +5,7 @@
 export function covers(names: readonly string[], wanted: string): boolean {
   const name = wanted.startsWith("DNS:") ? `DNS:${wanted.slice(4).toLowerCase().replace(/\.$/, "")}` : wanted;
   if (names.includes(name)) return true;
-  if (!name.startsWith("DNS:") || name.startsWith("DNS:*.")) return false;
+  if (!name.startsWith("DNS:")) return false;
   const dot = name.indexOf(".");
   // A label that is an A-label is not matched by a wildcard inside it; the whole-label wildcard matches it.
   return dot > "DNS:".length && names.includes(`DNS:*${name.slice(dot)}`);

@@ -1,4 +1,5 @@
 import "reflect-metadata";
+import { hash } from "node:crypto";
 import * as x509 from "@peculiar/x509";
 import { beforeAll, describe, expect, it } from "vitest";
 import { DAY, type Estate, leafOf, makeEstate, middleOf, NOW, rootOf } from "../../test/judges/pki/estate.ts";
@@ -368,6 +369,12 @@ describe("possession", () => {
       der.subarray(at + estate.middleKey.spkiDer.length),
     ]);
   };
+});
+
+it("the key identifier is the left of the key's SHA-256 (RFC 7093 method 1)", () => {
+  const point = estate.leafKey.spkiDer.subarray(-65);
+  expect(estate.leaf.ski).toBe(hash("sha256", point, "hex").slice(0, 40));
+  expect(estate.leaf.aki).toBe(estate.middle.certificate.ski);
 });
 
 it("signs for a public key that has no request", () => {

@@ -159,7 +159,7 @@ function readDer(der: Buffer, passphrase: Passphrase | undefined, what: string):
   body.smallInteger();
   if (body.peek() === TAG.integer) return open(der, "pkcs1", what);
   if (body.peek() === TAG.octetString) return open(der, "sec1", what);
-  // RFC 5958 version 2 repeats the public key, which OpenSSL 3.0 refuses: only what version 1 has is passed on.
+  // RFC 5958 version 2 repeats the public key, which OpenSSL 3.0 (Node 22) refuses: only what version 1 has is passed on.
   const algorithm = body.element(TAG.sequence);
   return open(sequence(integer(0), algorithm, octetString(body.content(TAG.octetString))), "pkcs8", what);
 }

@@ -39,6 +39,7 @@ describe("general names", () => {
     ["IP:::ffff:1.2.3.4", "IP:::ffff:102:304"],
     ["IP:::", "IP:::"],
     ["IP:1:0:0:2:0:0:0:3", "IP:1:0:0:2::3"],
+    ["IP:1:0:0:2:3:0:0:4", "IP:1::2:3:0:0:4"],
     ["URI:SPIFFE://td.example/ns/a", "URI:spiffe://td.example/ns/a"],
     ["URI:https://[2001:db8::1]/x?y#z", "URI:https://[2001:db8::1]/x?y#z"],
     ["URI:urn:uuid:1", "URI:urn:uuid:1"],
