@@ -1,13 +1,16 @@
 import * as fs from "node:fs/promises";
 import { constants, type FileHandle, lstat, readFile, readlink, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { GyreError } from "../../errors.ts";
+import { errnoOf } from "./disk-error.ts";
+import { lockDirectory } from "./lock.ts";
 
 /**
  * The system calls that change a disk, one method each, so that a test can stop between any two of them. Raw errno
  * errors; `diskError` puts them into words.
  */
 export interface Disk {
+  /** Waits until no other process changes files in the directory; gives the function that lets the next one in. */
+  lock(directory: string): Promise<() => Promise<void>>;
   open(path: string, flags: number, mode?: number): Promise<FileHandle>;
   write(handle: FileHandle, bytes: Uint8Array): Promise<void>;
   chown(handle: FileHandle, uid: number, gid: number): Promise<void>;
@@ -23,6 +26,7 @@ export interface Disk {
 }
 
 export const realDisk: Disk = {
+  lock: lockDirectory,
   open: (path, flags, mode) => fs.open(path, flags, mode),
   async write(handle, bytes) {
     for (let done = 0; done < bytes.length; ) done += (await handle.write(bytes, done)).bytesWritten;
@@ -45,46 +49,6 @@ export interface Attributes {
   readonly gid: number;
   /** Permission bits only. */
   readonly mode: number;
-}
-
-/** The errno name of a failed system call, or undefined for anything else. */
-export function errnoOf(error: unknown): string | undefined {
-  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
-}
-
-const MEANINGS: Readonly<Record<string, { code: "disk" | "permission" | "input"; seen: string; next: string }>> = {
-  ENOSPC: { code: "disk", seen: "no space left on the device", next: "free space there, then repeat" },
-  EDQUOT: { code: "disk", seen: "disk quota exceeded", next: "raise the quota or free space, then repeat" },
-  EFBIG: { code: "disk", seen: "file too large", next: "raise the file size limit, then repeat" },
-  EMFILE: { code: "disk", seen: "too many open files", next: "raise the limit of open files, then repeat" },
-  EROFS: { code: "disk", seen: "read-only file system", next: "mount it read-write, or name another directory" },
-  EIO: { code: "disk", seen: "input/output error", next: "check the disk before you go on" },
-  EACCES: { code: "permission", seen: "permission denied", next: "give this user write access to the directory" },
-  EPERM: { code: "permission", seen: "operation not permitted", next: "run as root or as the owner, or change owner" },
-  ENOENT: { code: "input", seen: "no such file or directory", next: "create the directory, or correct the path" },
-  ENOTDIR: { code: "input", seen: "a part of the path is no directory", next: "correct the path" },
-  EISDIR: { code: "input", seen: "it is a directory", next: "name a file" },
-  ELOOP: { code: "input", seen: "too many symbolic links", next: "correct the path" },
-  ENAMETOOLONG: { code: "input", seen: "name too long", next: "shorten the path" },
-};
-
-/**
- * A failed system call as a GyreError: `disk`, `permission` or `input`, naming the path.
- * @param doing what was being done, as in "staging the certificate"
- * @param untouched what is still as it was
- */
-export function diskError(error: unknown, doing: string, path: string, untouched: string): GyreError {
-  if (error instanceof GyreError) return error;
-  const name = errnoOf(error);
-  const known = name === undefined ? undefined : MEANINGS[name];
-  return new GyreError({
-    code: known?.code ?? "disk",
-    message: `${doing} at ${path}: ${known?.seen ?? name ?? String(error)}; ${untouched}`,
-    where: path,
-    retry: known?.code === "input" ? "never" : "later",
-    next: known?.next ?? `look at ${path}, then repeat`,
-    cause: error,
-  });
 }
 
 /** What is at a path, the link itself and not what it leads to; undefined when nothing is. Raw errno errors. */
@@ -208,4 +172,14 @@ export async function destroyFile(disk: Disk, path: string): Promise<void> {
     }
   }
   await disk.unlink(path);
+}
+
+/** Runs `work` while no other process changes files in `directory`. */
+export async function whileLocked<T>(disk: Disk, directory: string, work: () => Promise<T>): Promise<T> {
+  const release = await disk.lock(directory);
+  try {
+    return await work();
+  } finally {
+    await release();
+  }
 }

@@ -5,7 +5,6 @@ import {
   contentOf,
   type Disk,
   destroyFile,
-  diskError,
   linkOf,
   lookAt,
   lookThrough,
@@ -15,6 +14,7 @@ import {
   temporaryOf,
   unlinkIfThere,
 } from "./disk.ts";
+import { diskError } from "./disk-error.ts";
 import { mustBeWritable } from "./preflight.ts";
 import {
   type Content,

@@ -2,27 +2,29 @@ import { spawn } from "node:child_process";
 import { type FileHandle, open } from "node:fs/promises";
 import { GyreError } from "../../errors.ts";
 import { childEnvironment } from "./command.ts";
-import { diskError } from "./disk.ts";
+import { diskError } from "./disk-error.ts";
 
 /** Longer than a validate command of another writer should take. */
 const PATIENCE = 60_000;
 
 /**
- * Runs `work` while no other Gyre process changes files in `directory`, so that compare-and-swap holds between
- * processes. flock(2) on the directory itself: the kernel drops it however we die, and nothing is left behind. Node has
- * no call for it; the `flock` program sets it on our descriptor, handed to it as fd 3, and leaves it with us.
+ * Waits until no other Gyre process changes files in `directory`, so that compare-and-swap holds between processes.
+ * flock(2) on the directory itself: the kernel drops it however we die, and nothing is left behind. Node has no call
+ * for it; the `flock` program sets it on our descriptor, handed to it as fd 3, and leaves it with us.
+ * @returns the function that lets the next one in
  * @throws GyreError `locked` after a minute, `command` where there is no `flock` program
  */
-export async function whileLocked<T>(directory: string, work: () => Promise<T>): Promise<T> {
+export async function lockDirectory(directory: string): Promise<() => Promise<void>> {
   const handle = await open(directory, "r").catch((error: unknown) => {
     throw diskError(error, "locking the directory", directory, "nothing written");
   });
   try {
     await lock(handle, directory);
-    return await work();
-  } finally {
+  } catch (error) {
     await handle.close();
+    throw error;
   }
+  return () => handle.close();
 }
 
 async function lock(handle: FileHandle, directory: string): Promise<void> {

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { GyreError } from "../../errors.ts";
 import { Secret } from "../../pki/secret.ts";
-import { errnoOf } from "./disk.ts";
+import { errnoOf } from "./disk-error.ts";
 import { pathFrom } from "./reload.ts";
 
 /**

@@ -1,7 +1,7 @@
 import type { Stats } from "node:fs";
 import { access, constants, stat } from "node:fs/promises";
 import { GyreError } from "../../errors.ts";
-import { diskError } from "./disk.ts";
+import { diskError } from "./disk-error.ts";
 
 /**
  * A directory that names can be created in; looked at, not tried.

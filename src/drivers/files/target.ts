@@ -2,9 +2,9 @@ import { GyreError } from "../../errors.ts";
 import { Secret } from "../../pki/secret.ts";
 import type { DriverFacts, Material, Step, Stored, Target } from "../roles.ts";
 import { runCommand } from "./command.ts";
-import { type Disk, diskError, realDisk } from "./disk.ts";
+import { type Disk, realDisk, whileLocked } from "./disk.ts";
+import { diskError } from "./disk-error.ts";
 import { FileUnit, type Look } from "./file-unit.ts";
-import { whileLocked } from "./lock.ts";
 import { contentsFor, filesOf, type Rendered, render, storedFrom } from "./material-files.ts";
 import { lookUp } from "./owner.ts";
 import { readPassword } from "./password.ts";
@@ -36,12 +36,14 @@ class FilesTarget implements Target {
   readonly place: string;
   readonly #settings: TargetSettings;
   readonly #baseDir: string;
+  readonly #disk: Disk;
   readonly #unit: FileUnit;
 
   constructor(settings: TargetSettings, baseDir: string, disk: Disk) {
     const files = filesOf(settings, baseDir);
     this.#settings = settings;
     this.#baseDir = baseDir;
+    this.#disk = disk;
     this.#unit = new FileUnit(disk, files, settings.layout ?? (files.length > 1 ? "switch" : "rename"));
     this.place = files[0]!.path;
     this.can = {
@@ -216,8 +218,9 @@ class FilesTarget implements Target {
       if (base !== undefined) await store.amend({ ...base, op: step.op });
       return this.#unit.undo(look.next!);
     }
-    // A delivery that never came to its switch replaced nothing.
-    if (look.next !== undefined && look.at?.name !== look.next.name) return this.#unit.settle();
+    // A delivery that never came to its switch replaced nothing. (A restore that did not is begun again.)
+    const begun = look.next !== undefined && look.at?.name !== look.next.name;
+    if (begun && look.next?.restoring !== true) return this.#unit.settle();
     const kept = look.at === undefined ? undefined : await this.#unit.keptBefore(look.at);
     if (kept === undefined) {
       throw new GyreError({
@@ -262,7 +265,7 @@ class FilesTarget implements Target {
   }
 
   async #locked(work: () => Promise<Look>): Promise<Stored> {
-    return this.#stored(await whileLocked(this.#unit.directory, work));
+    return this.#stored(await whileLocked(this.#disk, this.#unit.directory, work));
   }
 
   async #stored(look: Look): Promise<Stored> {

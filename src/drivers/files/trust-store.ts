@@ -8,15 +8,15 @@ import {
   contentOf,
   createFile,
   type Disk,
-  diskError,
   lookAt,
   realDisk,
   stageFile,
   syncDirectory,
   temporaryOf,
   unlinkIfThere,
+  whileLocked,
 } from "./disk.ts";
-import { whileLocked } from "./lock.ts";
+import { diskError } from "./disk-error.ts";
 import { attributesFor, lookUp } from "./owner.ts";
 import { readPassword } from "./password.ts";
 import { mustBeWritable } from "./preflight.ts";
@@ -74,7 +74,7 @@ class FilesTrustStore implements TrustStore {
   /** Where the file holds this already, nothing is written, whatever version was expected. */
   async put(pem: string, expected: string, step: Step): Promise<{ version: string }> {
     const format = await this.#format();
-    return whileLocked(dirname(this.place), async () => {
+    return whileLocked(this.#disk, dirname(this.place), async () => {
       const present = await this.#content();
       const next = format.write(present, pem);
       // It may lie here since a run that was cut before its validate command had spoken: that is asked again.

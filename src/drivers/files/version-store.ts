@@ -8,7 +8,6 @@ import {
   createFile,
   type Disk,
   destroyFile,
-  errnoOf,
   linkOf,
   lookAt,
   replaceFile,
@@ -16,6 +15,7 @@ import {
   syncDirectory,
   unlinkIfThere,
 } from "./disk.ts";
+import { errnoOf } from "./disk-error.ts";
 
 /** The files one target may keep, in the order they are written and counted. */
 export const ROLES = ["certificate", "privateKey", "chain", "combined", "keystore"] as const;

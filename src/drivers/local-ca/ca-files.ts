@@ -5,8 +5,8 @@ import { type Certificate, parseCertificates } from "../../pki/certificate.ts";
 import { prepareAuthority, signCertificate, signSelfSigned } from "../../pki/issue.ts";
 import { exportPrivateKey, generateKey } from "../../pki/keys.ts";
 import type { Secret } from "../../pki/secret.ts";
-import { contentOf, createFile, destroyFile, diskError, lookAt, realDisk, syncDirectory } from "../files/disk.ts";
-import { whileLocked } from "../files/lock.ts";
+import { contentOf, createFile, destroyFile, lookAt, realDisk, syncDirectory, whileLocked } from "../files/disk.ts";
+import { diskError } from "../files/disk-error.ts";
 import { constraintsOf, type Permitted } from "./policy.ts";
 import type { LocalCaSettings } from "./settings.ts";
 
@@ -52,7 +52,7 @@ export async function openFiles(
   } catch (error) {
     throw diskError(error, "creating the directory of the CA", directory, "no CA was created");
   }
-  await whileLocked(directory, async () => {
+  await whileLocked(realDisk, directory, async () => {
     try {
       await moveOut(directory);
       if ((await lookAt(join(directory, ROOT.certificate))) !== undefined) return; // another process was first

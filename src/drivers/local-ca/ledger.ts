@@ -4,7 +4,8 @@ import { type FileHandle, open } from "node:fs/promises";
 import { dirname } from "node:path";
 import { GyreError } from "../../errors.ts";
 import type { CrlReason } from "../../pki/crl.ts";
-import { diskError, errnoOf, realDisk, syncDirectory } from "../files/disk.ts";
+import { realDisk, syncDirectory } from "../files/disk.ts";
+import { diskError, errnoOf } from "../files/disk-error.ts";
 
 /** One line of the ledger. Times are milliseconds since the epoch; serials lower-case hex. */
 export type LedgerRecord =

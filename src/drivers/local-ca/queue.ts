@@ -1,4 +1,4 @@
-import { whileLocked } from "../files/lock.ts";
+import { realDisk, whileLocked } from "../files/disk.ts";
 
 /**
  * Work on one directory, one piece after the other, in this process and between processes. The lock is taken once for
@@ -25,7 +25,7 @@ export class LockedQueue {
   async #drain(): Promise<void> {
     this.#busy = true;
     try {
-      while (this.#waiting.length > 0) await whileLocked(this.#directory, () => this.#workOff());
+      while (this.#waiting.length > 0) await whileLocked(realDisk, this.#directory, () => this.#workOff());
     } catch (error) {
       // Without the lock nothing was begun.
       this.#waiting.length = 0;
