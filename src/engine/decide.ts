@@ -128,9 +128,13 @@ function guarded(rotation: Rotation, stage: Stage, now: Instant): Move | undefin
 export function stageBegun(rotation: Rotation, stage: Stage): boolean {
   return stage.steps(rotation.plan).some((step) => {
     const state = rotation.steps.get(opKey(opOf(rotation, stage.name, step, 1)));
-    return state?.doneAt !== undefined || state?.pending !== undefined;
+    return state?.doneAt !== undefined || state?.pending !== undefined || mayHaveHappened(state);
   });
 }
+
+/** A try that was cut off and cannot be asked about: what it does is repeatable, but it may stand already. */
+const mayHaveHappened = (state: StepState | undefined): boolean =>
+  state?.failures.some((failure) => failure.error.retry === "read back") ?? false;
 
 function needsApproval(rotation: Rotation, stage: Stage, now: Instant): Reason {
   return {
@@ -155,7 +159,7 @@ function afterFailure(
   const sinceTakenUp = state.failures.filter((failure) => failure.at >= rotation.takenUpAt).length;
   const { attempts, poll } = rotation.plan.timing;
   const again =
-    last.error.retry === "later" ? sinceTakenUp < attempts : sinceTakenUp === 0 && !isFinal(rotation, last.error);
+    last.error.retry !== "never" ? sinceTakenUp < attempts : sinceTakenUp === 0 && !isFinal(rotation, last.error);
   if (again) {
     const until = last.at + poll * 2 ** Math.max(0, sinceTakenUp - 1);
     return sinceTakenUp > 0 && now < until
@@ -291,10 +295,7 @@ function undoable(rotation: Rotation, stage: Stage, plan: Plan): readonly StepRe
     const kind = forward[step.kind as keyof typeof forward];
     if (kind === undefined) return true;
     const state = rotation.steps.get(opKey(opOf(rotation, stage.name, { ...step, kind }, 1)));
-    return (
-      state !== undefined &&
-      (state.doneAt !== undefined || state.failures.some((failure) => failure.error.retry === "read back"))
-    );
+    return state?.doneAt !== undefined || mayHaveHappened(state);
   };
   return stage.undo.steps(plan).filter(touched);
 }

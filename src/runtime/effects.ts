@@ -33,8 +33,11 @@ export interface Effect {
   readonly evidence?: Digest;
 }
 
-/** `absent`: it certainly did not happen. `unknowable`: the system cannot be asked, so it may have. */
-export type ReadBack = Effect | "absent" | "unknowable";
+/**
+ * `absent`: it certainly did not happen. `repeatable`: it may have, and doing it again is harmless. `unknowable`: it may
+ * have, the system cannot be asked, and a second time makes a second one.
+ */
+export type ReadBack = Effect | "absent" | "repeatable" | "unknowable";
 
 interface Row {
   /** Does it. Throws GyreError; `retry: "read back"` when it may have happened all the same. */
@@ -43,8 +46,8 @@ interface Row {
   readonly readBack: (context: Context, step: StepRef, op: OpId) => Promise<ReadBack>;
 }
 
-/** Repeating it is harmless, so after a crash it is simply done again. */
-const repeatable = async (): Promise<ReadBack> => "absent";
+/** After a crash it is simply done again. */
+const repeatable = async (): Promise<ReadBack> => "repeatable";
 
 /** One row per step kind. */
 export const effects: Readonly<Record<StepKind, Row>> = {

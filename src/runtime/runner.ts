@@ -51,6 +51,13 @@ const facts: ReadonlySet<Event["type"]> = new Set<Event["type"]>([
 const stillTrue = (event: Event, lineage: Lineage): boolean =>
   facts.has(event.type) || (event.type === "RevertRequested" && lineage.active?.reverting === undefined);
 
+/** What is written of an effect that was cut off and is not seen to have happened. `read back`: it may have. */
+const cutOff = {
+  absent: { retry: "later", why: "cut off before it took effect" },
+  repeatable: { retry: "read back", why: "cut off, and it may have taken effect; it is done again" },
+  unknowable: { retry: "later", why: "cut off, and whether it took effect cannot be asked" },
+} as const;
+
 /** The decision was made on a journal that has grown since. */
 class Stale extends Error {}
 
@@ -218,19 +225,16 @@ export class Runner {
     const { op, step, stage } = move;
     try {
       const found = await effects[step.kind].readBack(this.#context(rotation), step, op);
-      if (found === "absent" || found === "unknowable") {
-        const why =
-          found === "absent" ? "cut off before it took effect" : "cut off, and whether it took effect cannot be asked";
-        await this.append({
-          type: "StepFailed",
-          op,
-          step,
-          error: { code: "unreachable", message: `${step.kind} ${step.on}: ${why}`, retry: "later" },
-        });
+      if (typeof found === "string") {
+        const { retry, why } = cutOff[found];
+        const error = { code: "unreachable", message: `${step.kind} ${step.on}: ${why}`, retry };
+        const events: Event[] = [{ type: "StepFailed", op, step, error }];
+        // In one append: a second issue must never be begun with the first one unrecorded.
         if (found === "unknowable")
-          await this.append(
+          events.push(
             orphaned(undefined, `${op} may have issued one`, this.#ports.clock.now() + rotation.plan.request.lifetime),
           );
+        await this.append(...events);
       } else {
         await this.#done({ stage, step, op }, found, true);
       }
