@@ -298,8 +298,9 @@ export class Runner {
     const events: Event[] = [];
     if (generation !== undefined)
       events.push(orphaned(generation, "issued for a rotation that was put back", generation.notAfter));
-    await this.append(...events, { type: "RotationReverted", why });
+    // Before the end is written: nobody comes back for it afterwards.
     await this.#ports.secrets.delete(keyName(rotation.plan.credential, rotation.plan.to));
+    await this.append(...events, { type: "RotationReverted", why });
     this.#tell({ type: "reverted", why });
     return { result: "put back", rotation: rotation.id, why, failed: rotation.reverting?.by === "gyre" };
   }
