@@ -45,3 +45,8 @@ export const passingFaults = (...without: (keyof typeof shapes)[]): fc.Arbitrary
       ),
     )
     .map((faults) => Object.fromEntries(Object.entries(faults).filter(([, fault]) => fault !== undefined)) as Faults);
+
+/** How often a property is tried; TIMES=20 for a long look. */
+export const times = (runs: number): { readonly numRuns: number } => ({
+  numRuns: runs * Number(process.env.TIMES ?? 1),
+});

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { passingFaults } from "./fault-schedules.ts";
+import { passingFaults, times } from "./fault-schedules.ts";
 import { leafOf, type World } from "./world.ts";
 import { lineageOf, quietWindow, rotateToEnd, timing, worldWithFirst } from "./world-run.ts";
 
@@ -53,7 +53,7 @@ describe.each(["replace", "overlap"] as const)("%s", (strategy) => {
         expect(last, JSON.stringify(passes.at(-1))).toEqual({ result: "closed", grade: "REFUSED" });
         expect(lies(world)).toEqual([]);
       }),
-      { numRuns: Number(process.env["RUNS"] ?? 150) },
+      times(250),
     );
   });
 });

@@ -137,6 +137,8 @@ export class World {
   effects = 0;
   reloads = 0;
   crashes = 0;
+  /** Called before each boundary: what other people do at that moment. */
+  beforeBoundary: ((boundary: number) => void) | undefined;
   readonly violations: string[] = [];
   readonly acts: Act[] = [];
   /** Every key that was ever kept: what I12 searches for. */
@@ -163,6 +165,7 @@ export class World {
   async bounded<T>(kind: "append" | "store" | "effect", work: () => Promise<T>): Promise<T> {
     const point = this.faults.crashes?.[this.crashes];
     const here = this.boundary++;
+    this.beforeBoundary?.(here);
     if (point?.boundary === here && point.when === "before") this.#die();
     if (kind === "effect") this.advance(this.faults.latency ?? 0);
     const result = await work();
