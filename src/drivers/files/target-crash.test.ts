@@ -282,7 +282,7 @@ describe("files, a real process killed by SIGKILL", () => {
   const child = join(import.meta.dirname, "..", "conformance", "deliver-child.ts");
   const settings = targetSettings.parse(THREE);
 
-  it("before each system call of a first delivery over plain files: the same op finishes it", async () => {
+  it("before every third system call of a first delivery over plain files: the same op finishes it", async () => {
     const from = await start("over plain files of somebody else", settings);
     const step = testStep("the delivery");
     const full = await contentAfter(from.directory, (target) => target.deliver(fresh, from.version, step), settings);
@@ -293,8 +293,9 @@ describe("files, a real process killed by SIGKILL", () => {
       op: step.op,
       material: { ...fresh, leaf: null, privateKey },
     };
+    // Each third call: above, every one is tried without a process.
     let killed = 0;
-    for (let dieBefore = 1; dieBefore <= killed + 1; dieBefore++) {
+    for (let dieBefore = 1; dieBefore <= 3 * killed + 1; dieBefore += 3) {
       const directory = await copyOf(from.directory);
       await writeFile(join(directory, "order.json"), JSON.stringify({ ...order, dieBefore, baseDir: directory }));
       await run(process.execPath, [child, join(directory, "order.json")]).catch((error) => {
@@ -308,6 +309,6 @@ describe("files, a real process killed by SIGKILL", () => {
       await mustRestore(directory, settings, from, done.version, calls);
       await rm(directory, { recursive: true });
     }
-    expect(killed).toBeGreaterThan(40);
+    expect(killed).toBeGreaterThan(15);
   });
 });
