@@ -62,14 +62,18 @@ export interface PairBefore extends Issued {
   writeCombined(path: string): void;
 }
 
-/** A CA in `<home>/<directory>` that has issued before Gyre's first rotation. Extra settings are those of `localCA`. */
+/**
+ * A CA in `<home>/<directory>` that has issued before Gyre's first rotation. Extra settings are those of `localCA`; `age`
+ * is how long ago it was made and issued, milliseconds.
+ */
 export async function caBefore(
   home: string,
   subject: string,
   settings: Record<string, unknown> = {},
+  age = 0,
 ): Promise<CaBefore> {
   const given = { directory: "ca", subject, passphrase, ...settings };
-  const ca = await openLocalCa(localCaSettings.parse(given), { baseDir: home, now: () => Date.now() });
+  const ca = await openLocalCa(localCaSettings.parse(given), { baseDir: home, now: () => Date.now() - age });
   const step = (op: string) => ({ op, tag: "before.gyre", signal: new AbortController().signal });
   let issued = 0;
   return {

@@ -1,0 +1,183 @@
+/**
+ * One estate of the truth table: a CA and a certificate from before Gyre's first rotation, real servers that use it, and
+ * the manifest an operator would write for them. With mutual TLS the servers present the credential and check it when
+ * another one shows it (a mesh): it can be seen refused. Without, it is a server certificate that is superseded.
+ */
+import { chmodSync, readFileSync, writeFileSync } from "node:fs";
+import { makeWorkspace, type Workspace } from "../../lab/estate.ts";
+import { type CaBefore, caBefore, passphrase } from "../../lab/gyre.ts";
+import type { Nginx } from "../../lab/peers/nginx.ts";
+import { nginx, type Ground, type Replica, serverName } from "./replicas.ts";
+
+export const credential = "mesh-tls";
+
+export interface EstateOptions {
+  /** Servers check client certificates against a CRL; default true. */
+  readonly mutual?: boolean;
+  /** How each replica is started, in order: replica-1, replica-2 … Default: three nginx. */
+  readonly replicas?: readonly ((ground: Ground, name: string) => Promise<Replica>)[];
+  /** Settings of the local CA. */
+  readonly ca?: Readonly<Record<string, unknown>>;
+  /** How long ago the CA was made and issued, milliseconds. */
+  readonly caAge?: number;
+  /** Lifetime of the certificate from before Gyre, milliseconds; default 24 h. */
+  readonly lifetimeBefore?: number;
+  readonly manifest?: Partial<ManifestSettings>;
+}
+
+/** What scenes change in the manifest. */
+export interface ManifestSettings {
+  /** Addresses under `tls`; default those of all replicas. */
+  readonly presenters: readonly string[];
+  /** `replicas:` under `tls`. */
+  readonly count: number | undefined;
+  readonly dnsNames: readonly string[];
+  readonly lifetime: string;
+  readonly quiet: string;
+  readonly patience: string;
+  readonly mustSeeNewUse: boolean;
+  /** Replicas by name whose delivery goes elsewhere: the `deliver` entry to write instead; empty for none. */
+  readonly deliver: Readonly<Record<string, string>>;
+  /** Replicas by name whose CRL somebody else takes care of. */
+  readonly noCrl: readonly string[];
+  /** Replicas that are in the manifest; default all. */
+  readonly members: readonly string[];
+}
+
+export interface Estate {
+  readonly workspace: Workspace;
+  readonly home: string;
+  readonly mutual: boolean;
+  readonly replicas: readonly Replica[];
+  readonly ca: CaBefore;
+  readonly ground: Ground;
+  /** The pair from before, kept aside for the witness and for clients that never heard of a rotation. */
+  readonly old: { readonly certificate: string; readonly privateKey: string };
+  readonly roots: string;
+  replica(number: number): Replica;
+  nginx(number: number): Replica<Nginx>;
+  /** Changes the manifest, as an operator would. */
+  write(change?: Partial<ManifestSettings>): void;
+  /** Starts one more replica; it is in nobody's manifest until `write`. */
+  add(make: (ground: Ground, name: string) => Promise<Replica>): Promise<Replica>;
+  /** Puts another reload script in place of the usual one; without one, the usual. */
+  hook(replica: Replica, script?: string): void;
+  /** Addresses and paths by what they are called, so that two runs read the same. */
+  plainly(text: string): string;
+  end(failed: boolean): Promise<void>;
+}
+
+export async function buildEstate(name: string, options: EstateOptions = {}): Promise<Estate> {
+  const workspace = makeWorkspace(`truth-${name}`);
+  const { dir: home } = workspace;
+  const mutual = options.mutual ?? true;
+  const ca = await caBefore(home, "CN=Truth CA", options.ca, options.caAge);
+  const roots = workspace.path("roots.pem");
+  ca.writeRoots(roots);
+  const before = await ca.issue({
+    ...{ subject: "CN=mesh", names: [`DNS:${serverName}`] },
+    usages: mutual ? ["server", "client"] : ["server"],
+    ...(options.lifetimeBefore === undefined ? {} : { lifetime: options.lifetimeBefore }),
+  });
+  const old = { certificate: workspace.path("kept-g1.pem"), privateKey: workspace.path("kept-g1.key") };
+  before.writePem(old.certificate, old.privateKey);
+  const ground: Ground = { workspace, ca, before, mutual };
+  const replicas: Replica[] = [];
+  const estate: Estate = {
+    ...{ workspace, home, mutual, replicas, ca, ground, old, roots },
+    replica: (number) => replicas[number - 1]!,
+    nginx: (number) => replicas[number - 1] as Replica<Nginx>,
+    write(change = {}) {
+      settings = { ...settings, ...change };
+      writeFileSync(workspace.path("gyre.yaml"), manifestOf(estate, settings));
+    },
+    async add(make) {
+      const replica = await make(ground, `replica-${replicas.length + 1}`);
+      replicas.push(replica);
+      return replica;
+    },
+    hook(replica, script) {
+      if (replica.hook === undefined) throw new Error(`${replica.name} has no reload script`);
+      writeFileSync(replica.hook.path, script ?? replica.hook.usual);
+    },
+    plainly(text) {
+      let plain = text;
+      for (const { address, name: called } of replicas) plain = plain.replaceAll(address, called);
+      return plain.replaceAll(`${home}/`, "");
+    },
+    end: (failed) => workspace.end({ failed }),
+  };
+  let settings: ManifestSettings = {
+    ...{ presenters: [], count: undefined, dnsNames: [serverName], lifetime: "24h", quiet: "2s", patience: "3s" },
+    ...{ mustSeeNewUse: false, deliver: {}, noCrl: [], members: [] },
+    ...options.manifest,
+  };
+  try {
+    for (const make of options.replicas ?? [nginx(), nginx(), nginx()]) await estate.add(make);
+    estate.write();
+  } catch (problem) {
+    await workspace.end({ failed: true });
+    throw problem;
+  }
+  return estate;
+}
+
+const indent = (text: string, by: number): string => text.replace(/^/gm, " ".repeat(by));
+
+function manifestOf(estate: Estate, settings: ManifestSettings): string {
+  const all = estate.replicas.filter(({ name }) => settings.members.length === 0 || settings.members.includes(name));
+  const addresses = settings.presenters.length === 0 ? all.map((one) => one.address) : settings.presenters;
+  const crls = all.flatMap((one) =>
+    one.deliverCrl === undefined || settings.noCrl.includes(one.name) ? [] : [one.deliverCrl],
+  );
+  const targets = all.map((one) => settings.deliver[one.name] ?? one.deliver).filter((entry) => entry !== "");
+  const crl = crls.length === 0 ? "" : `\n  crl:\n    lifetime: 24h\n    deliver:\n${indent(crls.join("\n"), 6)}`;
+  const count = settings.count === undefined ? "" : `, replicas: ${settings.count}`;
+  const proofs = [`tls: { serverName: ${serverName}, addresses: ${JSON.stringify(addresses)}${count} }`];
+  for (const kind of ["nginx", "haproxy", "envoy", "tls"]) {
+    const some = all.filter((one) => one.verifies && one.kind === kind).map((one) => one.address);
+    if (some.length > 0)
+      proofs.push(
+        `mutualTls: { server: ${kind}, serverName: ${serverName}, roots: roots.pem, refuses: crl, request: { identityHeader: X-Client-Serial }, addresses: ${JSON.stringify(some)} }`,
+      );
+  }
+  for (const one of all.filter((replica) => replica.logs)) {
+    const seeNew = settings.mustSeeNewUse ? ", mustSeeNewUse: true" : "";
+    proofs.push(`accessLog: { server: ${one.kind}, path: ${one.peer.accessLog}, member: "${one.address}"${seeNew} }`);
+  }
+  return `apiVersion: gyre.dev/v1alpha1
+kind: Issuer
+metadata: { name: truth-ca }
+spec:
+  ${estate.ca.manifest}${crl}
+---
+apiVersion: gyre.dev/v1alpha1
+kind: Credential
+metadata: { name: ${credential} }
+spec:
+  issue: { issuer: truth-ca, subject: CN=mesh, dnsNames: ${JSON.stringify(settings.dnsNames)}, usages: ${estate.mutual ? "[server, client]" : "[server]"}, lifetime: ${settings.lifetime} }
+  renew: { after: 66% }
+  deliver:
+${indent(targets.join("\n"), 4)}
+  prove:
+${indent(proofs.map((proof) => `- ${proof}`).join("\n"), 4)}
+  quiet: { window: ${settings.quiet} }
+  timing: { patience: ${settings.patience}, poll: 300ms }
+`;
+}
+
+/** The CA's passphrase in a file of its own, for a manifest that names the file. */
+export function passphraseFile(home: string): string {
+  const path = `${home}/ca-passphrase`;
+  writeFileSync(path, passphrase);
+  chmodSync(path, 0o600);
+  return path;
+}
+
+/** Puts a pair in the place of another, as a person or another controller would: plain writes, no ceremony. */
+export function overwrite(from: Replica["stored"], to: Replica["stored"]): void {
+  if ("keystore" in from || "keystore" in to) throw new Error("not a pair of PEM files");
+  // Through links that a delivery may have made of the files, as an editor would.
+  writeFileSync(to.certificate, readFileSync(from.certificate));
+  writeFileSync(to.privateKey, readFileSync(from.privateKey));
+}

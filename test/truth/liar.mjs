@@ -1,0 +1,65 @@
+// Preloaded with --import into a run of the command line: its probes lie. The modules are replaced as they are loaded, so
+// that no production code exists for it. The real probe looks first, so that logs and sessions are as they would be.
+//   says accepted        every replica presents the new one, every verifier accepts whatever it is shown
+//   says refused         every verifier refuses whatever it is shown
+//   says what is hoped   as a rotation without a fault would look, whatever there is
+import { X509Certificate } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { registerHooks } from "node:module";
+import { spawnSync } from "node:child_process";
+
+const { build, certificate, crl } = JSON.parse(process.env.TRUTH_LIAR ?? "{}");
+delete process.env.TRUTH_LIAR;
+
+const fingerprint = () =>
+  new X509Certificate(readFileSync(certificate)).fingerprint256.replaceAll(":", "").toLowerCase();
+
+globalThis.truthLiar = {
+  presented: (honest) =>
+    build === "says refused" ? honest : { saw: "presented", chain: [fingerprint()], detail: { lie: true } },
+  judged(credential, honest) {
+    const accepted = { saw: "accepted", as: `serial ${credential.serial}`, detail: { lie: true } };
+    const refused = { saw: "refused", code: "certificate_revoked", detail: { lie: true } };
+    if (build === "says accepted") return accepted;
+    if (build === "says refused") return refused;
+    if (honest.saw === "refused") return honest;
+    return listed(credential.serial) ? refused : accepted;
+  },
+  resumed: (honest) =>
+    build === "says what is hoped" ? { saw: "refused", code: "certificate_revoked", detail: { lie: true } } : honest,
+};
+
+function listed(serial) {
+  const { stdout } = spawnSync("openssl", ["crl", "-in", crl, "-noout", "-text"], { encoding: "utf8" });
+  return new RegExp(`Serial Number: 0*${serial}$`, "im").test(stdout);
+}
+
+const lies = {
+  "/src/drivers/tls/presenter.ts": `
+    import { createTlsPresenter as honest } from "SELF?honest";
+    export * from "SELF?honest";
+    export function createTlsPresenter(settings, options) {
+      const presenter = honest(settings, options);
+      return { ...presenter, probe: async (...args) => globalThis.truthLiar.presented(await presenter.probe(...args)) };
+    }`,
+  "/src/drivers/tls/verifier.ts": `
+    import { createTlsVerifier as honest } from "SELF?honest";
+    export * from "SELF?honest";
+    export function createTlsVerifier(settings, options) {
+      const verifier = honest(settings, options);
+      return {
+        ...verifier,
+        probe: async (member, credential, step) =>
+          globalThis.truthLiar.judged(credential, await verifier.probe(member, credential, step)),
+        resume: async (...args) => globalThis.truthLiar.resumed(await verifier.resume(...args)),
+      };
+    }`,
+};
+
+registerHooks({
+  load(url, context, nextLoad) {
+    const name = Object.keys(lies).find((path) => url.endsWith(path));
+    if (name === undefined) return nextLoad(url, context);
+    return { format: "module", source: lies[name].replaceAll("SELF", url), shortCircuit: true };
+  },
+});

@@ -1,0 +1,65 @@
+/** The real command line as a process of its own, from its first word to its last; nothing of its output is read here. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { gyreProgram } from "../../lab/gyre.ts";
+import { credential, type Estate } from "./estate.ts";
+
+/** Which probes the build has: the real ones, or liars (liar.mjs). */
+export type Build = "real" | "says accepted" | "says refused" | "says what is hoped";
+
+export interface Ended {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly out: string;
+  readonly err: string;
+  readonly seconds: number;
+}
+
+export interface Running {
+  readonly child: ChildProcess;
+  readonly ended: Promise<Ended>;
+}
+
+const liar = fileURLToPath(new URL("liar.mjs", import.meta.url));
+/** Milliseconds: far beyond any scene; a runner that does not end by then is killed, and the line is false. */
+const longest = 120_000;
+
+export function startGyre(estate: Estate, args: readonly string[], build: Build = "real"): Running {
+  const began = performance.now();
+  const preload = build === "real" ? [] : ["--import", liar];
+  const lies = build === "real" ? {} : { TRUTH_LIAR: JSON.stringify({ build, ...liesOf(estate) }) };
+  const child = spawn(process.execPath, [...preload, gyreProgram, ...args, "--json"], {
+    cwd: estate.home,
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, ...lies },
+  });
+  let out = "";
+  let err = "";
+  child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
+    out += chunk;
+  });
+  child.stderr.setEncoding("utf8").on("data", (chunk: string) => {
+    err += chunk;
+  });
+  const ended = new Promise<Ended>((resolve, reject) => {
+    const late = setTimeout(() => child.kill("SIGKILL"), longest);
+    child.once("error", reject);
+    child.once("close", (code, signal) => {
+      clearTimeout(late);
+      resolve({ code, signal, out, err, seconds: (performance.now() - began) / 1000 });
+    });
+  });
+  return { child, ended };
+}
+
+/** Where a liar finds what it should claim: the new certificate where it was delivered first, the CRL beside it. */
+function liesOf(estate: Estate): { certificate: string; crl: string } {
+  const { stored } = estate.replica(1);
+  const certificate = "keystore" in stored ? estate.replica(2).stored : stored;
+  if ("keystore" in certificate) throw new Error("a liar needs a PEM file");
+  return { certificate: certificate.certificate, crl: certificate.certificate.replace(/tls\.pem$/, "ca.crl") };
+}
+
+/** `gyre rotate mesh-tls --now`, to its end. With a rotation under way it goes on with that. */
+export const rotate = (estate: Estate, build: Build = "real"): Promise<Ended> =>
+  startGyre(estate, ["rotate", credential, "--now"], build).ended;
