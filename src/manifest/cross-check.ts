@@ -1,9 +1,10 @@
 import { isIP } from "node:net";
 import { resolve } from "node:path";
 import type { z } from "zod";
-import { catalogue, type DriverEntry } from "../drivers/catalogue.ts";
+import { catalogue, type DriverEntry, driversOf } from "../drivers/catalogue.ts";
 import { scheduleOf } from "../engine/lead.ts";
 import { sayMillis } from "../engine/time-words.ts";
+import { covers } from "../pki/hostnames.ts";
 import { brief, type Checking, isBroken } from "./explain.ts";
 import { nearest } from "./nearest.ts";
 import { policyOf } from "./policy.ts";
@@ -92,8 +93,9 @@ function uniquePaths(drafts: readonly Draft[]): void {
 
 function entriesOf(draft: Draft): (readonly [Path, { readonly key: string; readonly role: string }])[] {
   if (draft.kind === "Issuer") {
-    const own =
-      draft.spec.localCA === undefined ? [] : [[["spec", "localCA"], { key: "localCA", role: "issuer" }] as const];
+    const own = driversOf("issuer")
+      .filter(({ key }) => draft.spec[key as "localCA" | "selfSigned"] !== undefined)
+      .map(({ key }) => [["spec", key], { key, role: "issuer" }] as const);
     return [
       ...own,
       ...(draft.spec.crl?.deliver ?? []).map((e, i) => [["spec", "crl", "deliver", i, e.key], e] as const),
@@ -117,6 +119,14 @@ function checkIssuer(draft: Issuer): void {
       report(draft, ["spec", "crl", "deliver", i, entry.key], "a CRL is delivered to a `crl` path", {
         allowed: "files: { crl: … }",
       });
+  for (const [i, entry] of (crl?.prove ?? []).entries())
+    if (entry.settings.refuses === "pins")
+      report(
+        draft,
+        ["spec", "crl", "prove", i, entry.key, "refuses"],
+        "a CRL is proven at servers that read it; these refuse by pins",
+        { allowed: "refuses: crl" },
+      );
   if (crl) checkRenewal(draft, ["spec", "crl", "renew"], policyOf(crl.renew, 0.5), crl.lifetime);
   if (crl) checkTimes(draft, ["spec", "crl"], crl, crl.lifetime);
 }
@@ -243,9 +253,11 @@ function checkServerName(
   name: string,
   issue: NonNullable<Credential["spec"]["issue"]>,
 ): void {
-  const covered = isIP(name)
-    ? issue.ipAddresses.includes(name)
-    : issue.dnsNames.some((pattern) => covers(pattern, name));
+  const typed = [
+    ...issue.dnsNames.map((dns) => `DNS:${dns.toLowerCase()}`),
+    ...issue.ipAddresses.map((ip) => `IP:${ip}`),
+  ];
+  const covered = covers(typed, isIP(name) === 0 ? `DNS:${name}` : `IP:${name}`);
   // A certificate of URIs only (SPIFFE) is not checked by host name.
   if (covered || issue.dnsNames.length + issue.ipAddresses.length === 0) return;
   const names = [...issue.dnsNames, ...issue.ipAddresses];
@@ -258,12 +270,6 @@ function checkServerName(
       allowed: brief(names.join(", ")),
     },
   );
-}
-
-/** RFC 9525 section 6.3: a wildcard stands for exactly the leftmost label. */
-function covers(pattern: string, name: string): boolean {
-  const [p, n] = [pattern.toLowerCase(), name.toLowerCase()];
-  return p === n || (p.startsWith("*.") && n.includes(".") && n.slice(n.indexOf(".")) === p.slice(1));
 }
 
 function checkSensor(draft: Credential, path: Path, member: string): void {

@@ -93,9 +93,9 @@ const WORDS = [
 
 function mutate(text: string, random: (below: number) => number): string {
   let result = text;
-  for (let edits = 1 + random(3); edits > 0; edits--) {
+  for (let edits = 1 + random(2); edits > 0; edits--) {
     const at = random(result.length + 1);
-    const length = random(12);
+    const length = random(5);
     const pool = random(2) === 0 ? PIECES : WORDS;
     const other = seeds[random(seeds.length)]!;
     const from = random(other.length);

@@ -14,7 +14,7 @@ type Def = {
 
 /** Sections that stand in two places are told once. */
 const TOLD_ELSEWHERE =
-  /^(apiVersion|kind|metadata)|^spec\.crl\.(renew|deliver|quiet|timing)[.[]|^spec\.trust\[\]\.(validate|reload)[.[]|\.windows\[\]\./;
+  /^(apiVersion|kind|metadata)|^spec\.crl\.(renew|deliver|prove|quiet|timing)[.[]|^spec\.trust\[\]\.(validate|reload)[.[]|\.windows\[\]\./;
 
 /** The tables of docs/manifest.md: one row per field, from the schemas themselves. */
 export function referenceText(): string {
