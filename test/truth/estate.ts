@@ -7,7 +7,7 @@ import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { makeWorkspace, type Workspace } from "../../lab/estate.ts";
 import { type CaBefore, caBefore, passphrase } from "../../lab/gyre.ts";
 import type { Nginx } from "../../lab/peers/nginx.ts";
-import { nginx, type Ground, type Replica, serverName } from "./replicas.ts";
+import { type Ground, nginx, type Replica, serverName } from "./replicas.ts";
 
 export const credential = "mesh-tls";
 

@@ -3,10 +3,11 @@
 //   says accepted        every replica presents the new one, every verifier accepts whatever it is shown
 //   says refused         every verifier refuses whatever it is shown
 //   says what is hoped   as a rotation without a fault would look, whatever there is
+
+import { spawnSync } from "node:child_process";
 import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { registerHooks } from "node:module";
-import { spawnSync } from "node:child_process";
 
 const { build, certificate, crl } = JSON.parse(process.env.TRUTH_LIAR ?? "{}");
 delete process.env.TRUTH_LIAR;

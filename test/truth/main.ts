@@ -9,7 +9,7 @@ import { parseArgs } from "node:util";
 import { install } from "../../lab/install.ts";
 import { buildEstate, type Estate } from "./estate.ts";
 import { type ExtraLook, lookOutside } from "./reality.ts";
-import { liarReport, type LineReport, tableText, writePage } from "./report.ts";
+import { type LineReport, liarReport, tableText, writePage } from "./report.ts";
 import { type Build, rotate } from "./rotate.ts";
 import { type Act, closed, gradeOf, type Scene } from "./scene.ts";
 import { scenes } from "./scenes/all.ts";
@@ -35,7 +35,9 @@ async function playAct(estate: Estate, act: Act, looks: readonly ExtraLook[], bu
   const { result, grade, names = [] } = act.expect;
   return {
     title: act.title,
-    expected: estate.plainly([result, grade ?? "", names.length > 0 ? `naming ${names.join(", ")}` : ""].join(" ").trim()),
+    expected: estate.plainly(
+      [result, grade ?? "", names.length > 0 ? `naming ${names.join(", ")}` : ""].join(" ").trim(),
+    ),
     really: really.words,
     said: estate.plainly(said.words),
     seconds: ended.seconds,
@@ -114,7 +116,8 @@ async function main(): Promise<number> {
     },
   });
   const names = args.only?.split(",").map((name) => name.trim());
-  const wanted = names === undefined ? scenes : scenes.filter((one) => names.includes(one.name) || names.includes(String(one.line)));
+  const wanted =
+    names === undefined ? scenes : scenes.filter((one) => names.includes(one.name) || names.includes(String(one.line)));
   if (wanted.length === 0) {
     process.stderr.write(`no such line; there are: ${scenes.map((one) => one.name).join(", ")}\n`);
     return 2;
@@ -123,7 +126,9 @@ async function main(): Promise<number> {
   const began = performance.now();
   const say = (text: string) => process.stdout.write(`${text}\n`);
   const atOnce = Number(args["at-once"]);
-  const lines = await playAll(wanted, atOnce, "real", (line) => say(args.json ? JSON.stringify(line) : tableText(line)));
+  const lines = await playAll(wanted, atOnce, "real", (line) =>
+    say(args.json ? JSON.stringify(line) : tableText(line)),
+  );
   const caught: LineReport[] = [];
   const probed = scenes.filter((scene) => scene.probesOnly === true && wanted.includes(scene));
   if (!args["no-liars"]) {

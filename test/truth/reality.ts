@@ -134,14 +134,21 @@ function judge(answer: Answer, shown: Pair | undefined): Judgement {
   if (shown === undefined || named === undefined) return "accepted";
   return plainSerial(named) === shown.serial ? "accepted" : "no answer";
 }
-const plainSerial = (text: string): string => text.toLowerCase().replaceAll(":", "").replace(/^0+(?=.)/, "");
+const plainSerial = (text: string): string =>
+  text
+    .toLowerCase()
+    .replaceAll(":", "")
+    .replace(/^0+(?=.)/, "");
 
 function troublesOf(one: Seen): Trouble[] {
   const { replica, serves } = one;
   const at = (what: string): Trouble => ({ at: replica.name, what });
   const troubles: Trouble[] = [];
   if (one.stores !== "new") troubles.push(at(`${one.stores === "old" ? "the old one" : "nothing"} is stored`));
-  if (serves !== "new") troubles.push(at(serves === "nothing" ? "serves nothing" : `serves ${serves === "old" ? "the old one" : "another one"}`));
+  if (serves !== "new")
+    troubles.push(
+      at(serves === "nothing" ? "serves nothing" : `serves ${serves === "old" ? "the old one" : "another one"}`),
+    );
   if (serves !== "nothing" && one.chain !== undefined) troubles.push(at(`its chain does not verify (${one.chain})`));
   if (!replica.verifies || serves === "nothing") return troubles;
   if (one.anybody) troubles.push(at("answers 200 to anybody"));

@@ -11,8 +11,14 @@ import { type EnvoyOptions, startEnvoy } from "../../lab/peers/envoy.ts";
 import { type Haproxy, type HaproxyOptions, startHaproxy } from "../../lab/peers/haproxy.ts";
 import { type Nginx, type NginxOptions, startNginx } from "../../lab/peers/nginx.ts";
 import type { Peer } from "../../lab/peers/peer.ts";
+import {
+  type GoTlsOptions,
+  type NodeTlsOptions,
+  startGoTls,
+  startJavaServer,
+  startNodeTls,
+} from "../../lab/peers/tls-server.ts";
 import { openssl } from "../../lab/pki.ts";
-import { type GoTlsOptions, type NodeTlsOptions, startGoTls, startJavaServer, startNodeTls } from "../../lab/peers/tls-server.ts";
 
 export const serverName = "mesh.example";
 export const keystorePassword = "loopback-only";
@@ -58,7 +64,12 @@ const yamlFiles = (fields: Readonly<Record<string, string>>): string => `files: 
 const entry = (files: string, reload: string): string => `- ${files}\n  reload: ${reload}`;
 
 /** The files of a PEM replica: what is delivered, what the server reads, and the manifest's lines for both. */
-function pemFiles(ground: Ground, name: string, reload: readonly string[] | "watch", how: Hooked & { layout?: string }) {
+function pemFiles(
+  ground: Ground,
+  name: string,
+  reload: readonly string[] | "watch",
+  how: Hooked & { layout?: string },
+) {
   const dir = ground.workspace.folder(name, "tls");
   const delivered = { certificate: join(dir, "tls.pem"), privateKey: join(dir, "tls.key"), crl: join(dir, "ca.crl") };
   const hookPath = join(ground.workspace.folder(name), "reload.sh");
@@ -176,7 +187,10 @@ export function envoy(options: Partial<EnvoyOptions> = {}): Make<Peer> {
 
 /** A server on the standard library of Go or of Node, told by SIGHUP to load its files. */
 function plain<O extends object>(
-  start: (workspace: Workspace, options: O & { name: string; certificate: string; privateKey: string }) => Promise<Peer>,
+  start: (
+    workspace: Workspace,
+    options: O & { name: string; certificate: string; privateKey: string },
+  ) => Promise<Peer>,
   options: Partial<O>,
 ): Make<Peer> {
   return async (ground, name) => {
@@ -212,7 +226,10 @@ export function java(): Make<Peer> {
     const peer = await startJavaServer(ground.workspace, { name, keystore, password: keystorePassword });
     return {
       ...{ name, kind: "tls", dir, peer, address: peer.address, verifies: false, logs: false, stored: { keystore } },
-      deliver: entry(`files: ${JSON.stringify({ keystore: { path: keystore, password: keystorePassword } })}`, yamlCommand(["/bin/true"])),
+      deliver: entry(
+        `files: ${JSON.stringify({ keystore: { path: keystore, password: keystorePassword } })}`,
+        yamlCommand(["/bin/true"]),
+      ),
     };
   };
 }

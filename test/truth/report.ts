@@ -30,10 +30,15 @@ export function tableText(line: LineReport): string {
 export function liarReport(build: Build, reports: readonly LineReport[]): LineReport | undefined {
   if (reports.length === 0) return undefined;
   const count = (which: string) => reports.filter(({ verdict }) => verdict === which).length;
-  const [passed, done, broken] = [count("true"), count("false-done"), reports.filter(({ verdict }) => verdict === "broken")];
+  const [passed, done, broken] = [
+    count("true"),
+    count("false-done"),
+    reports.filter(({ verdict }) => verdict === "broken"),
+  ];
   // One that always refuses never sees the new one accepted: it can say false-alarm only. One that always accepts is
   // found out at servers that can refuse, and says done where nobody can.
-  const enough = passed === 0 && (build === "says refused" || (build === "says accepted" ? done > 0 : done === reports.length));
+  const enough =
+    passed === 0 && (build === "says refused" || (build === "says accepted" ? done > 0 : done === reports.length));
   const words = reports.map(({ scene, verdict }) => `${scene}: ${verdict}`).join(", ");
   return {
     line: 0,
@@ -58,7 +63,10 @@ export function writePage(lines: readonly LineReport[], liars: readonly LineRepo
     const rest = more.map((act) => `${act.title}: ${act.said} (${act.seconds.toFixed(1)} s)`).join("<br>");
     return `| ${line.scene} | **${cell(line.fault)}**<br>${cell(line.how)} | ${cell(fault?.expected ?? "")} | ${cell(line.really)} | ${cell(line.said)} (${fault?.seconds.toFixed(1)} s) | ${cell(rest)} | ${line.verdict} |`;
   });
-  const liarRows = liars.map((line) => `| ${line.fault} | ${cell(line.really)} | ${cell(line.said)} | ${line.verdict === "true" ? "caught" : "**not caught**"} |`);
+  const liarRows = liars.map(
+    (line) =>
+      `| ${line.fault} | ${cell(line.really)} | ${cell(line.said)} | ${line.verdict === "true" ? "caught" : "**not caught**"} |`,
+  );
   const text = `# The truth table
 \`npm run truth\` makes each fault on real servers, runs the real command line, and judges its word. Written by
 \`node test/truth/main.ts --write\`: ${lines.length} scenes, ${runs} rotations, ${wrong} false verdicts, ${minutes.toFixed(1)} minutes on this machine.

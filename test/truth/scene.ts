@@ -51,7 +51,8 @@ export interface Scene {
   readonly probesOnly?: boolean;
 }
 
-export const gradeOf = (scene: Scene, estate: Estate): Grade => scene.grade ?? (estate.mutual ? "REFUSED" : "SUPERSEDED");
+export const gradeOf = (scene: Scene, estate: Estate): Grade =>
+  scene.grade ?? (estate.mutual ? "REFUSED" : "SUPERSEDED");
 
 export const closed = (grade: Grade): Expected => ({ result: "closed", grade });
 export const held = (...names: string[]): Expected => ({ result: "held", names });

@@ -66,10 +66,16 @@ const exits: Readonly<Record<Expected["result"], readonly number[]>> = {
 };
 const worth = ["FIRST", "SUPERSEDED", "DENIED", "EXPIRED", "REFUSED"];
 
-export function judge(estate: Estate, expected: Expected, really: Reality, said: Said): { verdict: Verdict; why: string } {
+export function judge(
+  estate: Estate,
+  expected: Expected,
+  really: Reality,
+  said: Said,
+): { verdict: Verdict; why: string } {
   const give = (verdict: Verdict, why = "") => ({ verdict, why });
   if (said.result === "closed" && !really.done) return give("false-done", really.words);
-  if (said.result === "put back" && !really.asBefore) return give("false-done", `not all is as before: ${really.words}`);
+  if (said.result === "put back" && !really.asBefore)
+    return give("false-done", `not all is as before: ${really.words}`);
   if (said.result === "closed" && said.grade !== expected.grade && expected.result === "closed") {
     const more = worth.indexOf(said.grade ?? "") > worth.indexOf(expected.grade ?? "");
     return give(more ? "false-done" : "false-alarm", `grade ${said.grade}, expected ${expected.grade}`);

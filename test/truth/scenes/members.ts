@@ -14,7 +14,11 @@ export const ignoresReload: Scene = {
   ...{ line: 5, name: "5", fault: one, probesOnly: true },
   how: "the pid file of one nginx names another process; `nginx -s reload` ends with 0",
   acts: (estate) => [
-    { title: "fault", change: () => estate.nginx(2).peer.break("ignoreReload"), expect: held(estate.replica(2).address) },
+    {
+      title: "fault",
+      change: () => estate.nginx(2).peer.break("ignoreReload"),
+      expect: held(estate.replica(2).address),
+    },
     { title: "repaired", change: () => restart(estate.replica(2)), expect: closed("REFUSED") },
   ],
 };
