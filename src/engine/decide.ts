@@ -26,7 +26,8 @@ export type Move =
       readonly stage: StageName;
       readonly looks: readonly { readonly claim: ClaimName; readonly members?: readonly string[] }[];
     }
-  | { readonly move: "pass"; readonly stage: StageName; readonly epoch?: Digest }
+  /** The stage is over. `confirm` as above: a grade is about everybody who is there when it is given. */
+  | { readonly move: "pass"; readonly stage: StageName; readonly epoch?: Digest; readonly confirm?: Digest }
   | { readonly move: "wait"; readonly stage: StageName; readonly until: Instant; readonly why: string }
   | { readonly move: "hold"; readonly stage: StageName; readonly reasons: readonly Reason[] }
   /** A step failed for good before anything irreversible: put everything back. */
@@ -65,12 +66,14 @@ function goForward(rotation: Rotation, strategy: Strategy, now: Instant): Move {
   return (
     nextStep(rotation, stage, stage.name, stage, now) ??
     soaking(rotation, stage, now) ??
-    unmet(rotation, stage, stage.claims(rotation.plan), now) ?? {
-      move: "pass",
-      stage: stage.name,
-      ...(rotation.epoch === undefined ? {} : { epoch: rotation.epoch }),
-    }
+    unmet(rotation, stage, stage.claims(rotation.plan), now) ??
+    pass(stage, rotation.epoch)
   );
+}
+
+function pass(stage: Stage, epoch: Digest | undefined): Move {
+  if (epoch === undefined) return { move: "pass", stage: stage.name };
+  return { move: "pass", stage: stage.name, epoch, ...(stage.grade === undefined ? {} : { confirm: epoch }) };
 }
 
 /** The first row of the table that applies to the plan and has not been passed. */

@@ -77,9 +77,13 @@ export function findingOf(rotation: Rotation, claim: ClaimName, now: Instant): F
   };
 }
 
-/** A yes dies of age; a no or unknown also dies when a runner takes the rotation up again. A look from the future is none. */
+/**
+ * A look dies of age and of every change made since; a no or unknown also when a runner takes the rotation up again.
+ * A look from the future is none.
+ */
 function isStale(rotation: Rotation, claim: ClaimName, seen: Seen, now: Instant): boolean {
   if (seen.at > now || now - seen.at >= rotation.plan.timing.freshness) return true;
+  if (seen.seq < rotation.changedSeq) return true;
   if (claim === "silent" && seen.saw === "yes") return outlived(rotation, seen, now);
   return seen.saw !== "yes" && seen.at < rotation.takenUpAt;
 }

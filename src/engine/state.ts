@@ -18,6 +18,8 @@ import type {
 /** The latest look at one member for one claim. */
 export interface Seen extends Sighting {
   readonly at: Instant;
+  /** The entry that told of it. */
+  readonly seq: number;
   /** Since when this same verdict has been seen without a break. */
   readonly since: Instant;
 }
@@ -75,6 +77,8 @@ export interface Rotation {
   inventory: Inventory | undefined;
   seen: Map<ClaimName, Map<string, Seen>>;
   rounds: Round[];
+  /** The latest entry that told of a change to what members hold, trust or run: looks from before it say nothing of now. */
+  changedSeq: number;
   /** When a runner last took this up; negative looks from before are looked at again. */
   takenUpAt: Instant;
   /** The latest seen use of the old generation, or the end of a sensor's gap. */
@@ -170,6 +174,7 @@ function plan(lineage: Lineage, event: Event & { type: "RotationPlanned" }, at: 
     inventory: undefined,
     seen: new Map(),
     rounds: [],
+    changedSeq: 0,
     takenUpAt: at,
     disturbedAt: undefined,
     held: undefined,
@@ -225,7 +230,7 @@ function inRotation(lineage: Lineage, rotation: Rotation, event: Event, at: Inst
       rotation.reverting = { by: event.by, reason: event.reason, at };
       rotation.held = undefined;
       // Looks at the old generation from before the decision say nothing about whether it is back.
-      for (const claim of ["restored", "presentedOld", "acceptedOld"] as const) rotation.seen.delete(claim);
+      rotation.changedSeq = seq;
       return;
     case "Orphaned":
       lineage.orphans.push({ generation: event.generation, why: event.why, expires: event.expires, at });
@@ -271,6 +276,16 @@ function resolved(rotation: Rotation, epoch: Digest, inventory: Inventory): void
   rotation.inventory = inventory;
 }
 
+/** What these do can be seen at a member; the others change a ledger, a copy or a key that no look is about. */
+const changing: ReadonlySet<StepRef["kind"]> = new Set<StepRef["kind"]>([
+  "admit",
+  "deliver",
+  "restore",
+  "reload",
+  "publish",
+  "withdraw",
+]);
+
 function intended(rotation: Rotation, event: Event & { type: "StepIntended" }, at: Instant, seq: number): void {
   if (rotation.pending !== undefined)
     throw new IllegalEvent(seq, `${event.op} intended while ${rotation.pending} is pending`);
@@ -296,6 +311,7 @@ function done(
 ): void {
   if (rotation.pending !== event.op) throw new IllegalEvent(seq, `${event.op} done without being intended`);
   rotation.pending = undefined;
+  if (changing.has(event.step.kind)) rotation.changedSeq = seq;
   const before = rotation.steps.get(opKey(event.op))!;
   const { pending: _, ...rest } = before;
   rotation.steps.set(opKey(event.op), {
@@ -312,6 +328,8 @@ function done(
 function failed(rotation: Rotation, event: Event & { type: "StepFailed" }, at: Instant, seq: number): void {
   if (rotation.pending !== event.op) throw new IllegalEvent(seq, `${event.op} failed without being intended`);
   rotation.pending = undefined;
+  // A failure may have left something behind; looking again costs little.
+  if (changing.has(event.step.kind)) rotation.changedSeq = seq;
   const { pending: _, ...before } = rotation.steps.get(opKey(event.op))!;
   rotation.steps.set(opKey(event.op), {
     ...before,
@@ -340,6 +358,6 @@ function observed(rotation: Rotation, event: Event & { type: "Observed" }, at: I
   for (const member of covered) {
     const sighting = exceptions.get(member) ?? { member, saw: "yes" as const, what: "" };
     const before = looks.get(member);
-    looks.set(member, { ...sighting, at, since: before?.saw === sighting.saw ? before.since : at });
+    looks.set(member, { ...sighting, at, seq, since: before?.saw === sighting.saw ? before.since : at });
   }
 }

@@ -2,7 +2,7 @@ import { decide, goesBack, type Move } from "../engine/decide.ts";
 import { digestOf } from "../engine/digest.ts";
 import type { Event, OpId } from "../engine/events.ts";
 import { findingOf } from "../engine/finding.ts";
-import type { ErrorData, Reason, StageName, StepRef } from "../engine/model.ts";
+import type { Digest, ErrorData, Reason, StageName, StepRef } from "../engine/model.ts";
 import { evolve, fold, IllegalEvent, type Lineage, type Rotation } from "../engine/state.ts";
 import { GyreError } from "../errors.ts";
 import type { Outcome, Progress } from "./api.ts";
@@ -144,17 +144,7 @@ export class Runner {
       case "read back":
         return this.#readBack(rotation, move);
       case "pass":
-        await this.append({
-          type: "StagePassed",
-          stage: move.stage,
-          ...(move.epoch === undefined ? {} : { epoch: move.epoch }),
-        });
-        this.#tell({
-          type: "passed",
-          stage: move.stage,
-          words: passedWords(rotation, move.stage, this.#ports.clock.now()),
-        });
-        return undefined;
+        return this.#pass(rotation, move);
       case "wait":
         return this.#wait(rotation, move);
       case "hold":
@@ -197,13 +187,24 @@ export class Runner {
     }
   }
 
+  async #pass(rotation: Rotation, move: Move & { move: "pass" }): Promise<undefined> {
+    const { stage, epoch, confirm } = move;
+    if (confirm !== undefined && !(await this.#confirmed(confirm))) return undefined;
+    await this.append({ type: "StagePassed", stage, ...(epoch === undefined ? {} : { epoch }) });
+    this.#tell({ type: "passed", stage, words: passedWords(rotation, stage, this.#ports.clock.now()) });
+  }
+
+  /** True while the inventory is still the one that was decided on; the other one is written down. */
+  async #confirmed(epoch: Digest): Promise<boolean> {
+    const { inventory } = await resolveInventory(this.#ports.parties);
+    const current = digestOf(inventory);
+    if (current === epoch) return true;
+    await this.append({ type: "InventoryResolved", epoch: current, inventory });
+    return false;
+  }
+
   async #perform(rotation: Rotation, move: Move & { move: "perform" }): Promise<undefined> {
-    if (move.confirm !== undefined) {
-      const { inventory } = await resolveInventory(this.#ports.parties);
-      const epoch = digestOf(inventory);
-      if (epoch !== move.confirm)
-        return this.append({ type: "InventoryResolved", epoch, inventory }).then(() => undefined);
-    }
+    if (move.confirm !== undefined && !(await this.#confirmed(move.confirm))) return undefined;
     const { op, step, stage, attempt } = move;
     await this.append({ type: "StepIntended", op, step, attempt });
     this.#tell({ type: "step", stage, step, state: "doing", words: `${step.kind} ${step.on}` });

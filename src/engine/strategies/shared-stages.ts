@@ -45,7 +45,9 @@ export const refused: Stage = {
   name: "refused",
   when: revocable,
   steps: () => [],
-  claims: (plan) => asked(plan, "refused", "drained"),
+  // Corner D is a verifier's answer. That the reload of its trust left every place and server with the new one, and that
+  // nobody came back with the old one meanwhile, is seen again.
+  claims: (plan) => asked(plan, "stored", "presented", "accepted", "refused", "drained"),
   undo: nothing,
   // One verifier that cannot refuse is one that goes on accepting it.
   grade: (plan) => (plan.verifiers.every((verifier) => verifier.facts.canRefuse === true) ? "REFUSED" : "SUPERSEDED"),
