@@ -1,0 +1,60 @@
+import { describe, expect, it } from "vitest";
+import { type Faults, leafOf, type World } from "./world.ts";
+import { rotate, rotateToEnd, rotationOf, worldWithFirst } from "./world-run.ts";
+
+/** Single situations that random schedules meet too seldom. */
+describe.each(["replace", "overlap"] as const)("%s", (strategy) => {
+  const worldAt = async (faults: Faults, prepare?: (world: World) => void): Promise<World> => {
+    const world = await worldWithFirst(strategy, faults);
+    prepare?.(world);
+    return world;
+  };
+
+  it("a replica that returns with the old one after it was taken away is seen and named", async () => {
+    const world = await worldAt({ away: { replica: 2, span: [1, 600_000], loadsAt: 600_000 } });
+    world.advance(1);
+    const removed = strategy === "replace" ? "revoked" : "deleted";
+    world.beforeBoundary = () => {
+      if (!rotationOf(world).passed.some(({ stage }) => stage === removed)) return;
+      // Its trust is the present one; only what it presents is old.
+      const { certificate } = world.replicas[2]!;
+      world.load(world.replicas[2]!);
+      Object.assign(world.replicas[2]!, { certificate, gone: false });
+      world.beforeBoundary = undefined;
+    };
+    const outcome = await rotate(world, {});
+    expect(outcome).toMatchObject({ result: "held", stage: "refused" });
+    const reasons = outcome.result === "held" ? outcome.reasons : [];
+    expect(reasons[0]).toMatchObject({
+      about: "replica-2",
+      claim: "presented",
+      verdict: "no",
+      what: "still presents g1",
+    });
+    expect(new Set(reasons.map(({ about }) => about))).toEqual(new Set(["replica-2"]));
+    world.load(world.replicas[2]!);
+    expect((await rotateToEnd(world)).last).toEqual({ result: "closed", grade: "REFUSED" });
+    expect(world.truth(world.old!).presents).toEqual([]);
+  });
+
+  it("a reload that kills a server in the last stage is no success", async () => {
+    // replace reloads target and CRL store; overlap pins, target, pins.
+    const reload = strategy === "replace" ? 1 : 2;
+    const world = await worldAt({ diesAtReload: { replica: 1, reload, until: 60_000 } });
+    const outcome = await rotate(world, {});
+    expect(outcome).toMatchObject({ result: "held", stage: "refused" });
+    const { last } = await rotateToEnd(world);
+    expect(last).toEqual({ result: "closed", grade: "REFUSED" });
+    expect(world.since()).toBeGreaterThanOrEqual(60_000);
+  });
+
+  it("somebody puts the old one back after delivery: held until it is undone", async () => {
+    const world = await worldAt({ overwritten: [5_000, 60_000] });
+    const outcome = await rotate(world, {});
+    expect(outcome).toMatchObject({ result: "held" });
+    const { last } = await rotateToEnd(world);
+    expect(last).toEqual({ result: "closed", grade: "REFUSED" });
+    expect(world.since()).toBeGreaterThanOrEqual(60_000);
+    expect(leafOf(world.stored!.certificate).fingerprint).not.toBe(world.old!.fingerprint);
+  });
+});
