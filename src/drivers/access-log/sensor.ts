@@ -51,7 +51,7 @@ async function findProbe(path: string, server: AccessLogSettings["server"], tag:
     let left = aliveWithin;
     for await (const text of linesBackwards(file)) {
       if (left-- === 0) return undefined;
-      // The tag alone: HAProxy's JSON writes the slash before it as `\\/`.
+      // The tag alone: HAProxy's JSON writes the slash before it as `\/`.
       if (!text.includes(tag)) continue;
       const line = readLine(server, text);
       if (

@@ -92,6 +92,25 @@ const stopped = (address: string, signal: AbortSignal): GyreError =>
     cause: signal.reason,
   });
 
+/** One listener for each signal and a set of looks: a listener for each look costs a tenth of a handshake. */
+const looking = new WeakMap<AbortSignal, Set<Looking>>();
+function lookingUnder(signal: AbortSignal): Set<Looking> {
+  let looks = looking.get(signal);
+  if (looks === undefined) {
+    const these = new Set<Looking>();
+    looks = these;
+    looking.set(signal, these);
+    signal.addEventListener(
+      "abort",
+      () => {
+        for (const one of these) one.abort();
+      },
+      { once: true },
+    );
+  }
+  return looks;
+}
+
 type Stage = "connect" | "handshake" | "reply";
 const waitingFor: Readonly<Record<Stage, string>> = {
   connect: "no connection",
@@ -106,6 +125,8 @@ class Looking {
   readonly #resolve: (look: Look) => void;
   readonly #reject: (error: GyreError) => void;
   readonly #began = performance.now();
+  /** The address dialled, where it is no name: then the socket need not be asked. */
+  #ip: string | undefined;
   #socket!: TLSSocket;
   #stage: Stage = "connect";
   #timer: NodeJS.Timeout | undefined;
@@ -131,6 +152,7 @@ class Looking {
   }
 
   begin(host: string, port: number): void {
+    if (isIP(host) !== 0) this.#ip = host;
     const { serverName, context, alpn, session } = this.#dial;
     const options: ConnectionOptions = {
       host,
@@ -141,7 +163,7 @@ class Looking {
       ...(alpn === undefined ? {} : { ALPNProtocols: [...alpn] }),
       ...(session === undefined ? {} : { session }),
     };
-    this.#signal.addEventListener("abort", this.#onAbort, { once: true });
+    lookingUnder(this.#signal).add(this);
     this.#wait("connect");
     const socket = connect(options);
     this.#socket = socket;
@@ -156,11 +178,11 @@ class Looking {
     socket.once("close", () => this.#onClose());
   }
 
-  #onAbort = (): void => {
+  abort(): void {
     if (this.#settled) return;
     this.#release();
     this.#reject(stopped(this.#dial.address, this.#signal));
-  };
+  }
 
   #wait(stage: Stage): void {
     this.#stage = stage;
@@ -190,7 +212,7 @@ class Looking {
     this.#established = {
       protocol: socket.getProtocol() ?? "unknown",
       cipher: socket.getCipher().name,
-      remote: `${socket.remoteAddress ?? "?"}`,
+      remote: this.#ip ?? socket.remoteAddress ?? "unknown",
       resumed,
     };
     const talk = this.#talk;
@@ -247,7 +269,7 @@ class Looking {
   #release(): void {
     this.#settled = true;
     clearTimeout(this.#timer);
-    this.#signal.removeEventListener("abort", this.#onAbort);
+    lookingUnder(this.#signal).delete(this);
     this.#socket.destroy();
   }
 }

@@ -16,22 +16,46 @@ export function problemOf(
   now: number,
 ): string | undefined {
   const trusted = rootsOf(roots);
-  const [leaf, ...intermediates] = certificatesOf(chain);
-  if (leaf === undefined) return "no certificate was sent";
-  if (typeof leaf === "string") return leaf;
-  const readable = intermediates.filter((one): one is Certificate => typeof one !== "string");
-  const { problems } = checkChain({
-    ...{ leaf, intermediates: readable, roots: trusted, at: [now], purpose: "server" },
-    names: [isIP(serverName) === 0 ? `DNS:${serverName}` : `IP:${serverName}`],
-  });
-  const unreadable = intermediates.find((one): one is string => typeof one === "string");
-  const found = problems.map((one) => `${one.about}: ${one.message}`);
-  if (found.length > 0 && unreadable !== undefined) found.push(unreadable);
-  return found.length === 0 ? undefined : found.join("; ");
+  const key = [serverName, ...fingerprintsOf(chain)].join(" ");
+  const known = trusted.verdicts.get(key);
+  if (known !== undefined && known.from <= now && now < known.until) return known.problem;
+  const verdict = judge(chain, trusted.certificates, serverName, now);
+  if (trusted.verdicts.size >= mostVerdicts) trusted.verdicts.clear();
+  trusted.verdicts.set(key, verdict);
+  return verdict.problem;
 }
 
 /** SHA-256 of each certificate, leaf first, lower-case hex. */
 export const fingerprintsOf = (chain: readonly Buffer[]): string[] => chain.map((der) => hash("sha256", der, "hex"));
+
+/** A judgement, and the time in which nothing can change it: the same bytes are right or wrong until a date passes. */
+interface Verdict {
+  readonly problem: string | undefined;
+  readonly from: number;
+  readonly until: number;
+}
+const mostVerdicts = 1_000;
+
+function judge(chain: readonly Buffer[], roots: readonly Certificate[], serverName: string, now: number): Verdict {
+  const [leaf, ...rest] = certificatesOf(chain);
+  const always = { from: Number.NEGATIVE_INFINITY, until: Number.POSITIVE_INFINITY };
+  if (leaf === undefined) return { problem: "no certificate was sent", ...always };
+  if (typeof leaf === "string") return { problem: leaf, ...always };
+  const intermediates = rest.filter((one): one is Certificate => typeof one !== "string");
+  const { problems } = checkChain({
+    ...{ leaf, intermediates, roots, at: [now], purpose: "server" },
+    names: [isIP(serverName) === 0 ? `DNS:${serverName}` : `IP:${serverName}`],
+  });
+  const found = problems.map((one) => `${one.about}: ${one.message}`);
+  // A certificate beside the path may be anything, as for other clients; it is named when the path failed.
+  if (found.length > 0) found.push(...rest.filter((one): one is string => typeof one === "string"));
+  const dates = [leaf, ...intermediates, ...roots].flatMap((one) => [one.notBefore, one.notAfter + 1_000]);
+  return {
+    problem: found.length === 0 ? undefined : found.join("; "),
+    from: Math.max(always.from, ...dates.filter((date) => date <= now)),
+    until: Math.min(always.until, ...dates.filter((date) => date > now)),
+  };
+}
 
 function certificatesOf(chain: readonly Buffer[]): (Certificate | string)[] {
   return chain.map((der, index) => {
@@ -43,12 +67,17 @@ function certificatesOf(chain: readonly Buffer[]): (Certificate | string)[] {
   });
 }
 
-let parsedRoots: { readonly pem: string; readonly certificates: readonly Certificate[] } | undefined;
+interface Roots {
+  readonly pem: string;
+  readonly certificates: readonly Certificate[];
+  readonly verdicts: Map<string, Verdict>;
+}
+let latest: Roots | undefined;
 
-/** A round asks with the same roots for every member: the last ones are kept parsed. */
-function rootsOf(pem: string): readonly Certificate[] {
-  if (parsedRoots?.pem !== pem) parsedRoots = { pem, certificates: parseCertificates(pem, "roots") };
-  if (parsedRoots.certificates.length === 0)
+/** A round asks with the same roots for every member: the last ones are kept, with what was judged by them. */
+function rootsOf(pem: string): Roots {
+  if (latest?.pem !== pem) latest = { pem, certificates: parseCertificates(pem, "roots"), verdicts: new Map() };
+  if (latest.certificates.length === 0)
     throw new GyreError({ code: "input", message: "tls: the roots hold no certificate; nothing was judged" });
-  return parsedRoots.certificates;
+  return latest;
 }

@@ -86,6 +86,26 @@ describe("a presented chain", () => {
     });
   });
 
+  it("is judged anew when a date passes, though nothing else changed", async () => {
+    const address = await serve({ cert: bundleOf(server.parsed, issuing.certificate), key: server.key });
+    let now = Date.now();
+    const settings = presenterSettings.parse({ addresses: [address], serverName: "shop.example" });
+    const one = createTlsPresenter(settings, { now: () => now });
+    const problem = async () => {
+      const result = await one.probe(memberAt(address), root.certificate.pem, step());
+      return result.saw === "presented" ? (result.problem ?? "none") : result.saw;
+    };
+    expect(await problem()).toBe("none");
+    now = server.notAfter + 999;
+    expect(await problem()).toBe("none");
+    now = server.notAfter + 1_000;
+    expect(await problem()).toMatch(/it ends/);
+    now = server.parsed.notBefore - 1;
+    expect(await problem()).toMatch(/it begins/);
+    now = server.parsed.notBefore;
+    expect(await problem()).toBe("none");
+  });
+
   it("is not judged when no roots are given, and by the roots of the settings when they are", async () => {
     const address = await serve({ cert: bundleOf(server.parsed), key: server.key });
     expect(await present(address, "shop.example", "")).not.toHaveProperty("problem");
