@@ -75,7 +75,7 @@ export async function runCommand(command: readonly string[], options: CommandOpt
   const said = ended.said === "" ? "it said nothing" : `it said: ${ended.said}`;
   throw new GyreError({
     code: "command",
-    message: `${options.what} \`${command.join(" ")}\` ${how}; ${said}; ${options.untouched}`,
+    message: `${options.what} \`${withoutSecrets(command.join(" "), options.secrets)}\` ${how}; ${said}; ${options.untouched}`,
     where: command[0]!,
     retry: ended.cut === undefined ? "never" : "later",
     next: "run it by hand, put right what it names, then go on",

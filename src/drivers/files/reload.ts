@@ -4,7 +4,7 @@ import { GyreError } from "../../errors.ts";
 import type { Secret } from "../../pki/secret.ts";
 import type { DriverFacts, Step } from "../roles.ts";
 import type { Reload } from "../shared-settings.ts";
-import { runCommand } from "./command.ts";
+import { runCommand, withoutSecrets } from "./command.ts";
 
 /** The reload class, as a fact for the plan. */
 export function reloadFact(reload: Reload | undefined): NonNullable<DriverFacts["reload"]> {
@@ -31,7 +31,7 @@ export async function performReload(
       secrets,
       untouched: "the new files are in place; the process may still use the old ones",
     });
-    return `ran ${reload.command.join(" ")}`;
+    return `ran ${withoutSecrets(reload.command.join(" "), secrets)}`;
   }
   if (reload.signal !== undefined) return signalProcess(reload.signal, pathFrom(baseDir, reload.pidFile!));
   return "nothing to do: the process watches its files";
