@@ -85,6 +85,9 @@ export interface Issuer {
   readonly can: DriverFacts;
   /** The CA that signs, where there is one: its subject is the issuer of certificates and CRLs. */
   readonly certificate?: { readonly subject: string };
+  /** What it issues under, as PEM, where that is known before an issue: intermediates (issuing one first), and roots. */
+  chain?(): string;
+  roots?(): string;
   issue(order: IssueOrder, step: Step): Promise<Issued>;
   /** After a crash: did `step.op` issue something? `undefined` means certainly not. Needs `can.findAfterCrash`. */
   find?(op: string): Promise<Issued | undefined>;
@@ -161,6 +164,8 @@ export interface Presenter {
   members(): Promise<Member[]>;
   /** A fresh full handshake with this very member. `roots`: PEM the chain must lead to. */
   probe(member: Member, roots: string, step: Step): Promise<ProbeResult>;
+  /** The member's clock minus ours in milliseconds, where it tells the time; good to about a second. */
+  clock?(member: Member, step: Step): Promise<number | undefined>;
 }
 
 export interface Verifier {

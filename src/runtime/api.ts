@@ -54,6 +54,8 @@ export interface Planned {
   readonly underWay?: string;
   /** Stages that apply, in order. */
   readonly stages: readonly StageName[];
+  /** What else the rotation will do first, such as creating the CA. Not part of the plan, so not of its digest. */
+  readonly notes?: readonly string[];
 }
 
 export interface RotateOptions extends PlanOptions {
@@ -132,6 +134,8 @@ export interface CredentialStatus {
   /** Generations that were not seen refused and have not expired. */
   readonly outstanding: readonly Generation[];
   readonly orphans: number;
+  /** Set where what is in place could not be read, or differs from place to place; the rest is from the journal alone. */
+  readonly unread?: string;
   /** Set where its journal cannot be read; the others are still told. */
   readonly problem?: string;
 }

@@ -3,6 +3,7 @@ import type { DriverEntry, DriverRole } from "../drivers/catalogue.ts";
 import { createFilesTarget } from "../drivers/files/target.ts";
 import { createFilesTrustStore } from "../drivers/files/trust-store.ts";
 import { openLocalCa } from "../drivers/local-ca/local-ca.ts";
+import { type LookedAt, lookAtLocalCa } from "../drivers/local-ca/look.ts";
 import { createSelfSigned } from "../drivers/local-ca/self-signed.ts";
 import type { Issuer, Presenter, Sensor, Target, TrustStore, Verifier } from "../drivers/roles.ts";
 import { createTlsPresenter } from "../drivers/tls/presenter.ts";
@@ -72,6 +73,9 @@ function idOf(entry: AnyEntry, instance: object): string {
   return serverName === undefined ? entry.key : `${entry.key} ${serverName}`;
 }
 
+/** How issuers are opened: to issue, which creates what is missing, or only to ask, which creates nothing. */
+export type Purpose = "issue" | "ask";
+
 /** Issuers by name, opened when first asked for: a CA that cannot be opened stops only what needs it. */
 export class Issuers {
   readonly #manifests: Manifests;
@@ -89,14 +93,21 @@ export class Issuers {
     return found;
   }
 
-  get(name: string): Promise<Issuer> {
-    let opened = this.#open.get(name);
-    if (opened === undefined) {
-      opened = openIssuer(this.manifest(name), this.#clock);
-      this.#open.set(name, opened);
-    }
-    return opened;
+  async get(name: string, purpose: Purpose): Promise<LookedAt> {
+    const opened = this.#open.get(name);
+    if (opened !== undefined) return { instance: await opened };
+    // One that was only looked at is not kept: by the next time it may have been created.
+    if (purpose === "ask") return lookAtIssuer(this.manifest(name), this.#clock);
+    const opening = openIssuer(this.manifest(name), this.#clock);
+    this.#open.set(name, opening);
+    return { instance: await opening };
   }
+}
+
+async function lookAtIssuer(manifest: IssuerManifest, clock: Clock): Promise<LookedAt> {
+  const { driver, baseDir } = manifest;
+  if (driver.driver === "local-ca") return lookAtLocalCa(driver.settings, { baseDir, now: () => clock.now() });
+  return { instance: await openIssuer(manifest, clock) };
 }
 
 async function openIssuer({ driver, baseDir }: IssuerManifest, clock: Clock): Promise<Issuer> {
@@ -116,31 +127,39 @@ export async function bindParties(
   manifest: CredentialManifest,
   manifests: Manifests,
   issuers: Issuers,
+  purpose: Purpose,
   previousCrl: () => Promise<string | undefined>,
 ): Promise<Parties> {
   const { baseDir } = manifest;
   const issuer = {
     id: manifest.issuer,
     driver: issuers.manifest(manifest.issuer).driver.driver,
-    instance: await issuers.get(manifest.issuer),
+    ...(await issuers.get(manifest.issuer, purpose)),
   };
-  const stores = bindAll("trustStore", manifest.trustStores, baseDir);
   const proof = {
     issuer,
     presenters: bindAll("presenter", manifest.presenters, baseDir),
     verifiers: bindAll("verifier", manifest.verifiers, baseDir),
     sensors: bindAll("sensor", manifest.sensors, baseDir),
   };
-  if (manifest.kind === "crl") {
-    const subject = issuer.instance.certificate?.subject ?? "";
-    const targets = stores.map((store) => ({
-      ...store,
-      instance: crlTarget(store.instance, subject, previousCrl),
-    }));
-    return { ...proof, targets, trustStores: [] };
-  }
+  const targets = bindTargets(manifest, issuer.instance, previousCrl);
+  if (manifest.kind === "crl") return { ...proof, targets, trustStores: [] };
+  const stores = bindAll("trustStore", manifest.trustStores, baseDir);
   const crl = manifests.credentials.find((other) => other.kind === "crl" && other.issuer === manifest.issuer);
   const refusing =
     manifest.strategy === "overlap" || crl === undefined ? stores : bindAll("trustStore", crl.trustStores, crl.baseDir);
-  return { ...proof, targets: bindAll("target", manifest.targets, baseDir), trustStores: refusing };
+  return { ...proof, targets, trustStores: refusing };
+}
+
+function bindTargets(
+  manifest: CredentialManifest,
+  issuer: Issuer,
+  previousCrl: () => Promise<string | undefined>,
+): Bound<Target>[] {
+  if (manifest.kind !== "crl") return bindAll("target", manifest.targets, manifest.baseDir);
+  const subject = issuer.certificate?.subject ?? "";
+  return bindAll("trustStore", manifest.trustStores, manifest.baseDir).map((store) => ({
+    ...store,
+    instance: crlTarget(store.instance, subject, previousCrl),
+  }));
 }

@@ -18,10 +18,10 @@ import { loadManifests } from "../manifest/load.ts";
 import type { CredentialManifest, Manifests } from "../manifest/manifest.ts";
 import { nearest } from "../manifest/nearest.ts";
 import type { CredentialStatus, Estate, OpenEstate, Outcome, Planned, PlanOptions, RotateOptions } from "./api.ts";
-import { bindParties, Issuers } from "./bind.ts";
+import { bindParties, Issuers, type Purpose } from "./bind.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { diagnose } from "./doctor.ts";
-import { adoptFound, versionsOf } from "./found.ts";
+import { adoptFound, type Found, findInPlace, versionsOf, withFound } from "./found.ts";
 import { type Parties, partiesOf, partyOf } from "./parties.ts";
 import type { Ports } from "./ports.ts";
 import { openReceipts, type Receipts } from "./receipts.ts";
@@ -57,7 +57,9 @@ export class FileEstate implements Estate {
   async plan(name: string, options: PlanOptions = {}): Promise<Planned> {
     const manifest = this.#manifest(name);
     const lineage = await readLineage({ journal: await this.#journal(name) });
-    return this.#planned(manifest, await this.#parties(manifest), lineage, options);
+    const parties = await this.#parties(manifest, "ask");
+    const found = lineage.active === undefined ? await findInPlace(parties.targets, manifest, lineage) : undefined;
+    return this.#planned(manifest, parties, withFound(lineage, found), options);
   }
 
   async rotate(name: string, options: RotateOptions): Promise<Outcome> {
@@ -156,7 +158,9 @@ export class FileEstate implements Estate {
       ),
     );
     const parties = await Promise.all(
-      this.#manifests.credentials.map(async (manifest) => [manifest.name, await this.#parties(manifest)] as const),
+      this.#manifests.credentials.map(
+        async (manifest) => [manifest.name, await this.#parties(manifest, "ask")] as const,
+      ),
     );
     return whereabouts(fingerprint, new Map(lineages), new Map(parties), this.#clock.now());
   }
@@ -164,7 +168,7 @@ export class FileEstate implements Estate {
   async doctor(name: string) {
     const manifest = this.#manifest(name);
     const planned = await this.plan(name, { now: true }).catch((error: unknown) => error);
-    return diagnose(manifest, planned, () => this.#parties(manifest), this.stateDirectory, this.#clock);
+    return diagnose(manifest, planned, () => this.#parties(manifest, "ask"), this.stateDirectory, this.#clock);
   }
 
   async close(): Promise<void> {}
@@ -195,8 +199,8 @@ export class FileEstate implements Estate {
     return this.#secrets;
   }
 
-  #parties(manifest: CredentialManifest): Promise<Parties> {
-    return bindParties(manifest, this.#manifests, this.#issuers, async () => {
+  #parties(manifest: CredentialManifest, purpose: Purpose): Promise<Parties> {
+    return bindParties(manifest, this.#manifests, this.#issuers, purpose, async () => {
       const lineage = await readLineage({ journal: await this.#journal(manifest.name) });
       const before = lineage.active?.plan.from;
       if (before === undefined) return undefined;
@@ -212,7 +216,7 @@ export class FileEstate implements Estate {
       evidence: this.#evidence,
       secrets: await this.#openSecrets(),
       clock: this.#clock,
-      parties: await this.#parties(manifest),
+      parties: await this.#parties(manifest, "issue"),
       stillOurs,
     };
   }
@@ -246,11 +250,13 @@ export class FileEstate implements Estate {
     const now = this.#clock.now();
     const current = lineage.current === undefined ? undefined : lineage.generations.get(lineage.current);
     const due = dueOf(manifest, lineage, current, now);
+    const { pending } = parties.issuer;
+    const notes = pending === undefined ? {} : { notes: [pending] };
     if (lineage.active !== undefined) {
       const { plan, digest, id } = lineage.active;
       return { due, plan, digest, underWay: id, stages: stagesOf(plan, now) };
     }
-    if (due.action !== "rotate" && options.now !== true) return { due, stages: [] };
+    if (due.action !== "rotate" && options.now !== true) return { due, ...notes, stages: [] };
     const plan = makePlan(
       {
         credential: manifest.name,
@@ -273,13 +279,15 @@ export class FileEstate implements Estate {
       },
       now,
     );
-    return { due, plan, digest: digestOf(plan), stages: stagesOf(plan, now) };
+    return { due, plan, digest: digestOf(plan), ...notes, stages: stagesOf(plan, now) };
   }
 
   async #statusOf(manifest: CredentialManifest): Promise<CredentialStatus> {
     const { name, kind } = manifest;
     try {
-      const lineage = await readLineage({ journal: await this.#journal(name) });
+      const written = await readLineage({ journal: await this.#journal(name) });
+      const { found, ...trouble } = await this.#lookInPlace(manifest, written);
+      const lineage = withFound(written, found);
       const now = this.#clock.now();
       const current = lineage.current === undefined ? undefined : lineage.generations.get(lineage.current);
       const closed = lineage.rotations.findLast((rotation) => rotation.end?.how === "closed");
@@ -287,9 +295,13 @@ export class FileEstate implements Estate {
       return {
         name,
         kind,
-        due: dueOf(manifest, lineage, current, now),
+        // What cannot be read may be anything: it is not called "never issued".
+        ...(current === undefined && trouble.unread !== undefined
+          ? {}
+          : { due: dueOf(manifest, lineage, current, now) }),
         outstanding: outstandingOf(lineage, now),
         orphans: lineage.orphans.filter((orphan) => orphan.expires > now).length,
+        ...trouble,
         ...(current === undefined ? {} : { current }),
         ...(lineage.active === undefined ? {} : { active: lineage.active }),
         ...(closed?.end?.how !== "closed"
@@ -306,6 +318,22 @@ export class FileEstate implements Estate {
     } catch (error) {
       if (!(error instanceof GyreError)) throw error;
       return { name, kind, outstanding: [], orphans: 0, problem: error.message };
+    }
+  }
+
+  /** For a table of all credentials: what cannot be read is said beside the rest, and ends nothing. */
+  async #lookInPlace(
+    manifest: CredentialManifest,
+    lineage: Lineage,
+  ): Promise<{ readonly found?: Found; readonly unread?: string }> {
+    if (lineage.active !== undefined) return {};
+    try {
+      const { targets } = await this.#parties(manifest, "ask");
+      const found = await findInPlace(targets, manifest, lineage);
+      return found === undefined ? {} : { found };
+    } catch (error) {
+      if (!(error instanceof GyreError)) throw error;
+      return { unread: error.message };
     }
   }
 

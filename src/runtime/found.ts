@@ -1,10 +1,12 @@
-import type { Stored } from "../drivers/roles.ts";
-import type { Generation, Party } from "../engine/model.ts";
+import { hash } from "node:crypto";
+import type { Stored, Target } from "../drivers/roles.ts";
+import type { Digest, Generation, Party } from "../engine/model.ts";
+import type { Lineage } from "../engine/state.ts";
 import { GyreError } from "../errors.ts";
 import { parseCertificates } from "../pki/certificate.ts";
-import { keyName } from "./context.ts";
+import { keyName, type PublicMaterial } from "./context.ts";
 import { describeIssued } from "./material.ts";
-import { type Parties, partyOf } from "./parties.ts";
+import { type Bound, type Parties, partyOf } from "./parties.ts";
 import type { Ports } from "./ports.ts";
 import type { Runner } from "./runner.ts";
 
@@ -15,68 +17,105 @@ export async function versionsOf(parties: Parties): Promise<Party[]> {
   );
 }
 
+/** What lies at the targets and is therefore in use, whoever put it there. */
+export interface Found {
+  readonly place: string;
+  readonly stored: Stored;
+  /** As the lineage has it, or, where it is new to it, as it is taken in by the next rotation. */
+  readonly generation: Generation;
+  readonly isNew: boolean;
+  /** The public part that `generation.material` is the digest of. */
+  readonly open: PublicMaterial;
+}
+
+/** Which credential, as far as what is in place depends on it. */
+export interface Sought {
+  readonly name: string;
+  readonly kind: "certificate" | "crl";
+}
+
 /**
- * What is in place is the old generation, whoever put it there: a certificate from before Gyre, or one that somebody
- * delivered by hand since, is taken into the lineage, with its key, so that it can be seen refused later.
- * Several targets that hold different things cannot be one credential: code `conflict`.
+ * Reads every target and says which generation is in place; undefined where they are all empty. Writes nothing.
+ * @throws GyreError `conflict` when certificates differ, since then none of them is known to be the one in use, and
+ *   whatever reading a target throws
  */
-export async function adoptFound(
-  runner: Runner,
-  ports: Ports,
-  credential: { readonly name: string; readonly kind: "certificate" | "crl" },
-): Promise<void> {
-  const found = await readAll(ports.parties);
-  if (credential.kind === "crl")
-    found.sort((a, b) => describeIssued(b.stored, "crl").notBefore - describeIssued(a.stored, "crl").notBefore);
-  const [first, ...others] = found;
-  if (first === undefined) return;
-  const fingerprint = fingerprintOf(first.stored, credential.kind);
-  // Places that hold an older CRL of the issuer are merely behind, and the next one replaces either.
-  const differing =
-    credential.kind === "crl"
-      ? undefined
-      : others.find((other) => fingerprintOf(other.stored, credential.kind) !== fingerprint);
-  if (differing !== undefined) {
-    throw new GyreError({
-      code: "conflict",
-      message: `${credential.name}: ${first.place} and ${differing.place} hold different ${credential.kind}s, so neither is known to be the one in use; nothing was changed`,
-      next: "make them the same, or delete the one that is not in use",
-    });
-  }
-  const { lineage } = runner;
-  const current = lineage.current === undefined ? undefined : lineage.generations.get(lineage.current);
-  if (current?.fingerprint === fingerprint) return;
-  const known = [...lineage.generations.values()].find((generation) => generation.fingerprint === fingerprint);
-  const generation =
-    known ?? (await take(ports, credential, first.stored, Math.max(0, ...lineage.generations.keys()) + 1));
-  await runner.append({ type: "GenerationAdopted", generation, foundAt: first.place });
-}
-
-async function readAll(parties: Parties): Promise<{ place: string; stored: Stored }[]> {
-  const read = await Promise.all(
-    parties.targets.map(async ({ instance }) => ({ place: instance.place, stored: await instance.read() })),
+export async function findInPlace(
+  targets: readonly Bound<Target>[],
+  sought: Sought,
+  lineage: Lineage,
+): Promise<Found | undefined> {
+  const held = (await Promise.all(targets.map(({ instance }) => readPlace(instance, sought.kind)))).filter(
+    (one) => one !== undefined,
   );
-  return read.filter(({ stored }) => stored.version !== "absent" && stored.certificate.trim() !== "");
+  const first = sought.kind === "crl" ? newest(held) : held[0];
+  if (first === undefined) return undefined;
+  const { place, stored, open, description } = first;
+  const differing = held.find((other) => other.description.fingerprint !== description.fingerprint);
+  // Places that hold an older CRL of the issuer are merely behind, and the next one replaces either.
+  if (differing !== undefined && sought.kind === "certificate") throw conflict(sought.name, place, differing.place);
+  const known = [...lineage.generations.values()].find((one) => one.fingerprint === description.fingerprint);
+  const material: Digest = `sha256:${hash("sha256", JSON.stringify(open), "hex")}`;
+  const number = Math.max(0, ...lineage.generations.keys()) + 1;
+  return { place, stored, open, generation: known ?? { ...description, number, material }, isNew: known === undefined };
 }
 
-const fingerprintOf = (stored: Stored, kind: "certificate" | "crl"): string =>
-  describeIssued({ certificate: stored.certificate }, kind).fingerprint;
+interface Held extends Pick<Found, "place" | "stored" | "open"> {
+  readonly description: Omit<Generation, "number" | "material">;
+}
 
-async function take(
-  ports: Ports,
-  credential: { name: string; kind: "certificate" | "crl" },
-  stored: Stored,
-  number: number,
-): Promise<Generation> {
-  const key = keyName(credential.name, number);
+async function readPlace(target: Target, kind: Sought["kind"]): Promise<Held | undefined> {
+  const { place } = target;
+  const stored = await target.read();
+  if (stored.version === "absent" || stored.certificate.trim() === "") return undefined;
+  const open = publicPartOf(stored, kind);
+  return { place, stored, open, description: describeIssued(open, kind) };
+}
+
+/** The leaf apart from its chain, as an issue would have given it. Which roots it leads to, a target does not say. */
+function publicPartOf(stored: Stored, kind: Sought["kind"]): PublicMaterial {
+  const [leaf, ...chain] = kind === "crl" ? [] : parseCertificates(stored.certificate);
+  if (leaf === undefined) return { certificate: stored.certificate, chain: "", roots: "" };
+  return { certificate: leaf.pem, chain: chain.map((one) => one.pem).join(""), roots: "" };
+}
+
+const newest = (held: readonly Held[]): Held | undefined =>
+  held.toSorted((a, b) => b.description.notBefore - a.description.notBefore)[0];
+
+function conflict(name: string, one: string, other: string): GyreError {
+  return new GyreError({
+    code: "conflict",
+    message: `${name}: ${one} and ${other} hold different certificates, so neither is known to be the one in use; nothing was changed`,
+    next: "make them the same, or delete the one that is not in use",
+  });
+}
+
+/** The lineage as it will be once what was found is taken in. The lineage itself stays as it is. */
+export function withFound(lineage: Lineage, found: Found | undefined): Lineage {
+  if (found === undefined) return lineage;
+  const { generation } = found;
+  const generations = new Map(lineage.generations).set(generation.number, generation);
+  return { ...lineage, generations, current: generation.number };
+}
+
+/**
+ * Takes what is in place into the lineage, with its key, so that it can be seen refused later: a certificate from
+ * before Gyre, or one that somebody delivered by hand since.
+ * @throws as `findInPlace`
+ */
+export async function adoptFound(runner: Runner, ports: Ports, sought: Sought): Promise<void> {
+  const { lineage } = runner;
+  const found = await findInPlace(ports.parties.targets, sought, lineage);
+  if (found === undefined || found.generation.number === lineage.current) return;
+  if (found.isNew) await take(ports, sought.name, found);
+  await runner.append({ type: "GenerationAdopted", generation: found.generation, foundAt: found.place });
+}
+
+async function take(ports: Ports, name: string, { stored, open, generation }: Found): Promise<void> {
+  const key = keyName(name, generation.number);
   // A key without a GenerationAdopted behind it is what a crash between the two left; it is this very one or stale.
   await ports.secrets.delete(key);
   if (stored.privateKey !== undefined) await ports.secrets.put(key, stored.privateKey);
-  const [leaf, ...chain] = credential.kind === "crl" ? [] : parseCertificates(stored.certificate);
-  const open =
-    leaf === undefined
-      ? { certificate: stored.certificate, chain: "", roots: "" }
-      : { certificate: leaf.pem, chain: chain.map((one) => one.pem).join(""), roots: "" };
-  const material = await ports.evidence.put(JSON.stringify(open));
-  return { ...describeIssued(open, credential.kind), number, material };
+  const written = await ports.evidence.put(JSON.stringify(open));
+  if (written !== generation.material)
+    throw new GyreError({ code: "bug", message: `${name}: evidence ${written} is not ${generation.material}` });
 }

@@ -8,9 +8,14 @@ export interface Bound<T> {
   readonly instance: T;
 }
 
+/** `pending`: it was only looked at and does not exist yet; what its first issue will create, in words. */
+export interface BoundIssuer extends Bound<Issuer> {
+  readonly pending?: string;
+}
+
 /** Everything one credential's rotation talks to. */
 export interface Parties {
-  readonly issuer: Bound<Issuer>;
+  readonly issuer: BoundIssuer;
   readonly targets: readonly Bound<Target>[];
   /** Carry the refusal: pins, or the issuer's CRL. */
   readonly trustStores: readonly Bound<TrustStore>[];

@@ -45,7 +45,7 @@ export function planLines(name: string, planned: Planned, now: Instant, width: n
   if (planned.stages.includes("quiet")) add(`  quiet   ${spanWords(plan.quiet.window)}: ${plan.quiet.why}`, 10);
   if (plan.approval === "required")
     add(`  ask     needs a named approval: ${commandWords("approve", name, "--by", "NAME")}`, 10);
-  for (const notice of plan.notices) add(`  note    ${notice}`, 10);
+  for (const notice of [...(planned.notes ?? []), ...plan.notices]) add(`  note    ${notice}`, 10);
   if (planned.digest !== undefined) lines.push(dim(`  digest  ${planned.digest}`));
   add(
     planned.underWay === undefined

@@ -50,12 +50,14 @@ export function stateWords(status: CredentialStatus, now: Instant): string {
   }
   if (status.lastClosed !== undefined)
     return `${good(`closed ${status.lastClosed.grade}`)} ${relativeWords(status.lastClosed.at, now)}`;
+  if (status.current === undefined && status.unread !== undefined) return held("unclear");
   return dim(status.current === undefined ? "not issued yet" : "found in place, never rotated");
 }
 
 function remarks(status: CredentialStatus): string[] {
   const found: string[] = [];
   if (status.problem !== undefined) found.push(status.problem);
+  if (status.unread !== undefined) found.push(`what is in place could not be told: ${status.unread}`);
   const first = status.active?.held?.reasons[0];
   if (first !== undefined) found.push(`${first.about} ${first.what}; released when ${first.release}`);
   if (status.due?.action === "impossible") found.push(`${status.due.because}; next: ${status.due.next}`);
