@@ -1,5 +1,5 @@
 import { claims, membersFor, partiesFor } from "./claims.ts";
-import type { ClaimName, Digest, Instant, Reason } from "./model.ts";
+import type { ClaimName, Digest, Instant, Member, Reason } from "./model.ts";
 import { quietUntil } from "./quiet.ts";
 import type { Rotation, Seen } from "./state.ts";
 
@@ -63,7 +63,7 @@ export function findingOf(rotation: Rotation, claim: ClaimName, now: Instant): F
       else exceptions.push(seen);
     }
   }
-  const obstacle = obstacleOf(rotation, claim, counts.total - counts.waived, counts.waived);
+  const obstacle = obstacleOf(rotation, claim, members, counts.total - counts.waived);
   const all = counts.yes === counts.total - counts.waived && obstacle === undefined;
   return {
     claim,
@@ -100,14 +100,24 @@ export function waivedMembers(rotation: Rotation, claim: ClaimName, now: Instant
   return new Set(named.map((waiver) => waiver.member));
 }
 
-function obstacleOf(rotation: Rotation, claim: ClaimName, left: number, waived: number): string | undefined {
-  const parties = new Set(partiesFor(claim, rotation.plan).map((party) => party.id));
-  const unresolved = rotation.inventory?.unresolved.find((entry) => parties.has(entry.of));
+function obstacleOf(
+  rotation: Rotation,
+  claim: ClaimName,
+  members: readonly Member[],
+  left: number,
+): string | undefined {
+  const parties = partiesFor(claim, rotation.plan);
+  const ids = new Set(parties.map((party) => party.id));
+  const unresolved = rotation.inventory?.unresolved.find((entry) => ids.has(entry.of));
   if (unresolved !== undefined) return `the members of ${unresolved.of} could not be counted: ${unresolved.why}`;
-  if (left > 0) return undefined;
-  return waived > 0
-    ? `every one of the ${claims[claim].noun} is waived: nothing is left to prove it`
-    : `there are no ${claims[claim].noun}: "for all" over nothing proves nothing`;
+  if (left === 0 && members.length > 0)
+    return `every one of the ${claims[claim].noun} is waived: nothing is left to prove it`;
+  // Each entry of the plan by itself: one that the manifest no longer names, or that lists nobody, is proven by no other's.
+  const counted = new Set(members.map((member) => member.of));
+  const empty = parties.find((party) => !counted.has(party.id));
+  if (empty !== undefined)
+    return `${empty.id} of the plan has no ${claims[claim].noun}: "for all" over nothing proves nothing`;
+  return left > 0 ? undefined : `there are no ${claims[claim].noun}: "for all" over nothing proves nothing`;
 }
 
 /** One reason per exception, and one for an obstacle: what a hold is made of. */
