@@ -76,11 +76,16 @@ function pass(stage: Stage, epoch: Digest | undefined): Move {
   return { move: "pass", stage: stage.name, epoch, ...(stage.grade === undefined ? {} : { confirm: epoch }) };
 }
 
-/** The first row of the table that applies to the plan and has not been passed. */
+/**
+ * The first row of the table that applies to the plan and has not been passed. A grade is earned once: an old one that
+ * expires after it was seen refused is not asked again (its key may be destroyed already).
+ */
 export function currentStage(rotation: Rotation, now: Instant): Stage | undefined {
+  const table = strategies[rotation.plan.strategy];
   const passed = new Set(rotation.passed.map((entry) => entry.stage));
-  return strategies[rotation.plan.strategy].find(
-    (stage) => applies(stage, rotation.plan, now) && !passed.has(stage.name),
+  const graded = table.some((stage) => stage.grade !== undefined && passed.has(stage.name));
+  return table.find(
+    (stage) => applies(stage, rotation.plan, now) && !passed.has(stage.name) && !(graded && stage.grade !== undefined),
   );
 }
 
