@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { type Faults, leafOf, type World } from "./world.ts";
+import type { Ports } from "../../src/runtime/ports.ts";
+import { type Faults, hour, leafOf, type World } from "./world.ts";
 import { rotate, rotateToEnd, rotationOf, worldWithFirst } from "./world-run.ts";
 
 /** Single situations that random schedules meet too seldom. */
@@ -56,5 +57,46 @@ describe.each(["replace", "overlap"] as const)("%s", (strategy) => {
     expect(last).toEqual({ result: "closed", grade: "REFUSED" });
     expect(world.since()).toBeGreaterThanOrEqual(60_000);
     expect(leafOf(world.stored!.certificate).fingerprint).not.toBe(world.old!.fingerprint);
+  });
+});
+
+describe("inventory", () => {
+  it("an entry of the plan that the manifest no longer names is not proven by the others (I13)", async () => {
+    const world = await worldWithFirst("replace", {});
+    const twoVerifiers = (ports: Ports): Ports => {
+      const [verifier] = ports.parties.verifiers;
+      return { ...ports, parties: { ...ports.parties, verifiers: [verifier!, { ...verifier!, id: "edge" }] } };
+    };
+    // Planned with two entries; then one is taken out of the manifest.
+    expect(await rotate(world, { wrap: twoVerifiers, waitUpTo: 0 })).toMatchObject({ result: "waiting" });
+    const outcome = await rotate(world, {});
+    expect(outcome).toMatchObject({ result: "held" });
+    expect(JSON.stringify(outcome)).toContain("edge of the plan has no verifiers");
+    expect((await rotateToEnd(world, { wrap: twoVerifiers })).last).toEqual({ result: "closed", grade: "REFUSED" });
+  });
+
+  it("an entry that lists nobody is not proven by the others (I13)", async () => {
+    const world = await worldWithFirst("replace", {});
+    const withEmpty = (ports: Ports): Ports => {
+      const [presenter] = ports.parties.presenters;
+      const empty = { ...presenter!, id: "edge", instance: { ...presenter!.instance, members: async () => [] } };
+      return { ...ports, parties: { ...ports.parties, presenters: [presenter!, empty] } };
+    };
+    const outcome = await rotate(world, { wrap: withEmpty });
+    expect(outcome).toMatchObject({ result: "held", stage: "adopted" });
+    expect(JSON.stringify(outcome)).toContain("edge of the plan has no replicas");
+  });
+});
+
+describe.each(["replace", "overlap"] as const)("%s: time runs out", (strategy) => {
+  it("the old one expires after it was seen refused and its key destroyed: closed all the same", async () => {
+    const calm = await worldWithFirst(strategy, {});
+    await rotate(calm, {});
+    // Right before the end is written.
+    const world = await worldWithFirst(strategy, { crashes: [{ boundary: calm.boundary - 1, when: "before" }] });
+    await rotateToEnd(world, { atMost: 1 });
+    expect(world.secrets.has("shop/g1.key")).toBe(false);
+    world.now = world.old!.notAfter + hour;
+    expect(await rotate(world, {})).toEqual({ result: "closed", grade: "REFUSED" });
   });
 });

@@ -156,6 +156,7 @@ async function planOf(
   change: Run["change"],
 ): Promise<Plan> {
   const input: PlanInput = {
+    seed: "0011223344556677",
     credential: "shop",
     kind: "certificate",
     reason: "test",
