@@ -166,6 +166,8 @@ export interface Facts {
 /** Frozen at planning; execution chooses nothing. Its digest binds approvals and waivers. */
 export interface Plan {
   readonly version: 1;
+  /** Drawn at planning: two plans never share a digest, nor the names under which issuers know their orders. */
+  readonly seed: string;
   readonly credential: string;
   readonly kind: "certificate" | "crl";
   readonly strategy: StrategyName;

@@ -25,6 +25,8 @@ export interface QuietPeriods {
 }
 
 export interface PlanInput {
+  /** Hex, drawn by the runtime. */
+  readonly seed: string;
   readonly credential: string;
   readonly kind: "certificate" | "crl";
   readonly reason: string;

@@ -26,8 +26,11 @@ export const sessionName = (credential: string, generation: number, member: stri
 /** Marks our probes in access logs; the part before the dot is the same for the whole rotation. */
 export const rotationTag = (rotation: Rotation): string => rotation.digest.slice(7, 19);
 
+/** An op as drivers know it. A lineage begun anew counts its rotations from 1 again; an issuer's records do not. */
+export const driverOp = ({ rotation }: Context, op: string): string => `${op}~${rotation.plan.seed}`;
+
 export const stepFor = (context: Context, op: string): Step => ({
-  op,
+  op: driverOp(context, op),
   signal: context.signal,
   tag: `${rotationTag(context.rotation)}.${randomBytes(4).toString("hex")}`,
 });

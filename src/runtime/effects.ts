@@ -5,6 +5,7 @@ import { opKey } from "../engine/state.ts";
 import { GyreError } from "../errors.ts";
 import {
   type Context,
+  driverOp,
   generationAt,
   keyName,
   materialOf,
@@ -171,7 +172,7 @@ async function findIssued(context: Context, step: StepRef, op: OpId): Promise<Re
   const issuer = context.ports.parties.issuer.instance;
   if (context.rotation.plan.kind === "crl") return "absent";
   if (issuer.find === undefined || issuer.can.findAfterCrash !== true) return "unknowable";
-  const issued = await issuer.find(op);
+  const issued = await issuer.find(driverOp(context, op));
   if (issued === undefined) return "absent";
   const { intendedAt } = context.rotation.steps.get(opKey(op))!;
   // It was made after the intent was written, at the latest before whoever wrote it was cut off.

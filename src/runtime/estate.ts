@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { canPutBack } from "../engine/decide.ts";
@@ -259,6 +260,7 @@ export class FileEstate implements Estate {
     if (due.action !== "rotate" && options.now !== true) return { due, ...notes, stages: [] };
     const plan = makePlan(
       {
+        seed: randomBytes(8).toString("hex"),
         credential: manifest.name,
         kind: manifest.kind,
         reason: options.reason ?? (options.now === true ? "asked for by hand" : due.because),
