@@ -1,4 +1,5 @@
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
 import {
   appendFile,
   copyFile,
@@ -329,6 +330,15 @@ describe("local-ca: a CA that was brought", () => {
 
 describe("local-ca: the ledger", () => {
   const path = () => join(baseDir, "ca", "issued.jsonl");
+  /** A program that issues for op0, op1, … and prints each certificate as soon as it has it. */
+  const issuing = (count: number) => `
+      import { openLocalCa } from ${JSON.stringify(join(import.meta.dirname, "local-ca.ts"))};
+      import { localCaSettings } from ${JSON.stringify(join(import.meta.dirname, "settings.ts"))};
+      import { testOrder } from ${JSON.stringify(join(import.meta.dirname, "..", "conformance", "material.ts"))};
+      const settings = localCaSettings.parse({ directory: "ca", passphrase: ${JSON.stringify(PASSPHRASE)} });
+      const ca = await openLocalCa(settings, { baseDir: process.argv[1], now: () => Date.now() });
+      const step = (op) => ({ op, signal: new AbortController().signal, tag: "t" });
+      for (let i = 0; i < ${count}; i++) console.log((await ca.issue(await testOrder(), step("op" + i))).certificate.replaceAll("\\n", ""));`;
 
   it("drops a line that was cut off, and goes on after it", async () => {
     const ca = await open();
@@ -346,6 +356,65 @@ describe("local-ca: the ledger", () => {
     expect(JSON.parse(lines[1]!).op).toBe(third.op);
     expect(size).toBe(lines[0]!.length + 1);
     expect(await (await open()).find(third.op)).toBeDefined();
+  });
+
+  it("cut anywhere in its last line, holds what came before it and takes the same op again", async () => {
+    const ca = await open();
+    const [first, second] = [testStep(), testStep()];
+    const issued = await ca.issue(await testOrder(), first);
+    const kept = (await stat(path())).size;
+    await ca.issue(await testOrder(), second);
+    const whole = await readFile(path());
+    for (let size = kept; size < whole.length; size += 41) {
+      await writeFile(path(), whole.subarray(0, size));
+      const again = await open();
+      expect(await again.find(first.op)).toEqual(issued);
+      expect(await again.find(second.op)).toBeUndefined();
+    }
+    await (await open()).issue(await testOrder(), second);
+    expect((await readFile(path(), "utf8")).trimEnd().split("\n").length).toBe(2);
+  });
+
+  it("has every certificate that a killed process handed out, and none twice", async () => {
+    await open();
+    const child = spawn(process.execPath, ["--input-type=module-typescript", "-e", issuing(1_000_000), baseDir]);
+    let heard = "";
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      heard += text;
+      if (heard.split("\n").length > 8) child.kill("SIGKILL");
+    });
+    await once(child, "close");
+    const lines = heard.split("\n").slice(0, -1);
+    expect(lines.length).toBeGreaterThan(7);
+    const ca = await open();
+    for (const [i, line] of lines.entries())
+      expect((await ca.find(`op${i}`))?.certificate.replaceAll("\n", "")).toBe(line);
+    const resumed = await ca.find(`op${lines.length}`);
+    const again = await ca.issue(await testOrder(), { ...testStep(), op: `op${lines.length}` });
+    if (resumed !== undefined) expect(again).toEqual(resumed);
+    expect((await readFile(path(), "utf8")).trimEnd().split("\n").length).toBe(lines.length + 1);
+  });
+
+  it("on a full disk issues nothing, says so, and is as it was", async () => {
+    const line = `mount -t tmpfs -o size=16k none '${join(baseDir, "full")}'
+      cp -r '${join(baseDir, "ca")}' '${join(baseDir, "full", "ca")}'
+      cd '${join(baseDir, "full")}'; head -c 1000000 /dev/zero > filler || true
+      exec '${process.execPath}' --input-type=module-typescript -e "$PROGRAM" '${join(baseDir, "full")}'`;
+    await (await open()).issue(await testOrder(), testStep("before"));
+    await mkdir(join(baseDir, "full"));
+    const program = issuing(40).replace(
+      /console\.log.*;/,
+      `{
+      const told = await ca.issue(await testOrder(), step("op" + i)).catch((error) => error);
+      if (told instanceof Error) { console.log(told.code, told.message); console.log(await ca.find("op" + i) === undefined, await ca.find("before") !== undefined); break; }
+    }`,
+    );
+    const { stdout } = await run("unshare", ["--mount", "sh", "-ec", line], {
+      env: { ...process.env, PROGRAM: program },
+    });
+    expect(stdout).toMatch(
+      /^disk recording at .*issued\.jsonl: no space left on the device; nothing was issued\ntrue true/,
+    );
   });
 
   it("names the line in which a byte was changed, and issues nothing", async () => {
@@ -372,16 +441,8 @@ describe("local-ca: the ledger", () => {
 
   it("issues once for one op when several processes ask, and loses no issue", async () => {
     await open();
-    const program = `
-      import { openLocalCa } from ${JSON.stringify(join(import.meta.dirname, "local-ca.ts"))};
-      import { localCaSettings } from ${JSON.stringify(join(import.meta.dirname, "settings.ts"))};
-      import { testOrder } from ${JSON.stringify(join(import.meta.dirname, "..", "conformance", "material.ts"))};
-      const settings = localCaSettings.parse({ directory: "ca", passphrase: ${JSON.stringify(PASSPHRASE)} });
-      const ca = await openLocalCa(settings, { baseDir: process.argv[1], now: () => Date.now() });
-      const step = (op) => ({ op, signal: new AbortController().signal, tag: "t" });
-      for (let i = 0; i < 10; i++) console.log((await ca.issue(await testOrder(), step("op" + i))).certificate.replaceAll("\\n", ""));`;
     const children = [1, 2, 3].map(() =>
-      run(process.execPath, ["--input-type=module-typescript", "-e", program, baseDir]),
+      run(process.execPath, ["--input-type=module-typescript", "-e", issuing(10), baseDir]),
     );
     const outputs = (await Promise.all(children)).map(({ stdout }) => stdout);
     expect(new Set(outputs).size).toBe(1);
