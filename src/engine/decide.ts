@@ -1,6 +1,6 @@
 import { membersFor } from "./claims.ts";
 import type { OpId } from "./events.ts";
-import { findingOf, reasonsOf, waivedMembers } from "./finding.ts";
+import { type Finding, findingOf, reasonsOf, waivedMembers } from "./finding.ts";
 import type { ClaimName, Digest, ErrorData, Grade, Instant, Plan, Reason, StageName, StepRef } from "./model.ts";
 import { quietUntil } from "./quiet.ts";
 import { opKey, type Rotation, type StepState } from "./state.ts";
@@ -114,28 +114,54 @@ function nextStep(rotation: Rotation, stage: Stage, prefix: string, passage: Pas
     if (blocked !== undefined) return blocked;
     const attempt = (state?.attempts ?? 0) + 1;
     const op = opOf(rotation, prefix, step, attempt);
-    const confirm = stage.guard === undefined || goesBack(rotation) ? undefined : rotation.epoch;
+    const deciding = stage.guard !== undefined && !goesBack(rotation) && !stageBegun(rotation, stage);
+    const confirm = deciding ? rotation.epoch : undefined;
     return { move: "perform", stage: stage.name, step, op, attempt, ...(confirm === undefined ? {} : { confirm }) };
   }
   return undefined;
 }
 
-/** Once the first step of a guarded stage was done, what it changed may break the guard itself: it is asked before the first only. */
+/** What must hold at the moment of a stage's next step: a named approval where there is no way back, and its guard. */
 function guarded(rotation: Rotation, stage: Stage, now: Instant): Move | undefined {
-  if (stage.undo === "none" && stage.name !== "closed" && rotation.plan.approval === "required") {
+  const { plan } = rotation;
+  // A first issue takes nothing away from anybody.
+  if (stage.undo === "none" && plan.approval === "required" && plan.from !== undefined) {
     const approved = rotation.approvals.some((approval) => approval.plan === rotation.digest);
     if (!approved) return { move: "hold", stage: stage.name, reasons: [needsApproval(rotation, stage, now)] };
   }
-  if (stage.guard === undefined || stageBegun(rotation, stage)) return undefined;
-  const names = stage.guard(rotation.plan);
+  if (stage.guard === undefined) return undefined;
+  const names = guardNow(rotation, stage, stage.guard(plan));
+  if (names.length === 0) return undefined;
+  if (plan.from !== undefined && now >= plan.from.notAfter - plan.timing.skew) return untilExpired(plan, stage);
   // A use seen after the quiet stage starts the window again: silence just now is not silence for its whole length.
   const disturbed = names.includes("silent") ? quietWindow(rotation, stage, now) : undefined;
   return disturbed ?? unmet(rotation, stage, names, now);
 }
 
+/**
+ * Asked in full before the first step. What that step took away breaks corner A, so afterwards the rest is asked, and
+ * only where somebody else took the rotation up in between: the findings of hours ago are no reason to take more away.
+ */
+function guardNow(rotation: Rotation, stage: Stage, names: readonly ClaimName[]): readonly ClaimName[] {
+  if (!stageBegun(rotation, stage)) return names;
+  const doneAt = stage.steps(rotation.plan).map((step) => stepState(rotation, stage, step)?.doneAt ?? 0);
+  return rotation.takenUpAt > Math.max(...doneAt) ? names.filter((name) => name !== "acceptedOld") : [];
+}
+
+/** Clocks differ, so it is accepted here and refused there for a while; then it ends by its date and is seen to. */
+const untilExpired = (plan: Plan, stage: Stage): Move => ({
+  move: "wait",
+  stage: stage.name,
+  until: plan.from!.notAfter + plan.timing.skew,
+  why: `g${plan.from!.number} expires ${new Date(plan.from!.notAfter).toISOString()}: there is nothing left to take away`,
+});
+
+const stepState = (rotation: Rotation, stage: Stage, step: StepRef): StepState | undefined =>
+  rotation.steps.get(opKey(opOf(rotation, stage.name, step, 1)));
+
 export function stageBegun(rotation: Rotation, stage: Stage): boolean {
   return stage.steps(rotation.plan).some((step) => {
-    const state = rotation.steps.get(opKey(opOf(rotation, stage.name, step, 1)));
+    const state = stepState(rotation, stage, step);
     return state?.doneAt !== undefined || state?.pending !== undefined || mayHaveHappened(state);
   });
 }
@@ -218,7 +244,9 @@ function quietWindow(rotation: Rotation, stage: Stage, now: Instant): Move | und
   const disturbed = [...(silent?.values() ?? [])].filter((seen) => seen.saw !== "yes" && seen.at >= rotation.takenUpAt);
   const { quiet, timing } = rotation.plan;
   const overdue = stageStart(rotation) + quiet.window + timing.patience;
-  if (disturbed.length > 0 && now >= overdue) {
+  // A use from before this runner took it up, whose window ends soon: that is waited for, and nobody is called.
+  const endsSoon = (rotation.disturbedAt ?? 0) < rotation.takenUpAt && until - now <= timing.patience;
+  if (disturbed.length > 0 && now >= overdue && !endsSoon) {
     return { move: "hold", stage: stage.name, reasons: reasonsOf(rotation, findingOf(rotation, "silent", now), now) };
   }
   return { move: "wait", stage: stage.name, until, why: `quiet window: ${quiet.why}` };
@@ -249,13 +277,17 @@ function unmet(rotation: Rotation, stage: Stage, names: readonly ClaimName[], no
   const findings = names.map((name) => findingOf(rotation, name, now));
   const open = findings.filter((finding) => finding.verdict !== "holds");
   if (open.length === 0) return undefined;
-  const unseen = open.filter((finding) => finding.epoch === undefined || finding.missing.length > 0);
-  if (unseen.length > 0) return observe(stage, unseen);
   const { patience, poll } = rotation.plan.timing;
   const looks = (claim: ClaimName) =>
     rotation.rounds.filter((round) => round.claim === claim && round.at >= rotation.takenUpAt);
+  const unseen = open.filter(
+    (finding) => finding.epoch === undefined || finding.missing.length > 0 || looks(finding.claim).length === 0,
+  );
+  if (unseen.length > 0) return observe(stage, unseen);
   const lastLook = Math.max(rotation.takenUpAt, ...open.map((finding) => looks(finding.claim).at(-1)?.at ?? 0));
-  const tooFew = open.some((finding) => looks(finding.claim).length < looksBeforeHold);
+  const tooFew = open.some(
+    (finding) => looks(finding.claim).length < looksBeforeHold && now - badSince(rotation, finding) < patience,
+  );
   const patient = now - waitingSince(rotation) < patience || tooFew;
   if (!patient) {
     return { move: "hold", stage: stage.name, reasons: open.flatMap((finding) => reasonsOf(rotation, finding, now)) };
@@ -272,7 +304,13 @@ function unmet(rotation: Rotation, stage: Stage, names: readonly ClaimName[], no
   return observe(stage, open);
 }
 
-function observe(stage: Stage, findings: readonly ReturnType<typeof findingOf>[]): Move {
+/** Since when every look has shown what keeps the finding from holding, over as many runs as it took. */
+function badSince(rotation: Rotation, finding: Finding): Instant {
+  const counted = finding.obstacle === undefined ? 0 : rotation.inventoryAt;
+  return Math.max(counted, ...finding.exceptions.map((seen) => seen.since));
+}
+
+function observe(stage: Stage, findings: readonly Finding[]): Move {
   const looks = findings.map((finding) => {
     const members = [...finding.missing, ...finding.exceptions.map((seen) => seen.member)];
     const partial = members.length > 0 && members.length < finding.counts.total;
@@ -289,11 +327,15 @@ function goBack(rotation: Rotation, strategy: Strategy, now: Instant, why: strin
     const undo = { ...stage.undo, steps: (plan: Plan) => undoable(rotation, stage, plan) };
     const next =
       nextStep(rotation, stage, `undo-${stage.name}`, undo, now) ??
-      unmet(rotation, stage, undo.claims(rotation.plan), now);
+      unmet(rotation, stage, showable(undo.claims(rotation.plan), rotation.plan, now), now);
     if (next !== undefined) return next;
   }
   return { move: "reverted", why };
 }
+
+/** An old one that expired is put back where it was, but nobody can be asked to take it. */
+const showable = (names: readonly ClaimName[], { from }: Plan, now: Instant): readonly ClaimName[] =>
+  from === undefined || now < from.notAfter ? names : names.filter((name) => name === "restored");
 
 /** Only what was begun is put back: a target that was never written is not restored. */
 function undoable(rotation: Rotation, stage: Stage, plan: Plan): readonly StepRef[] {
@@ -302,7 +344,7 @@ function undoable(rotation: Rotation, stage: Stage, plan: Plan): readonly StepRe
   const touched = (step: StepRef): boolean => {
     const kind = forward[step.kind as keyof typeof forward];
     if (kind === undefined) return true;
-    const state = rotation.steps.get(opKey(opOf(rotation, stage.name, { ...step, kind }, 1)));
+    const state = stepState(rotation, stage, { ...step, kind });
     return state?.doneAt !== undefined || mayHaveHappened(state);
   };
   return stage.undo.steps(plan).filter(touched);

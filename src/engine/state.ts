@@ -75,6 +75,8 @@ export interface Rotation {
   pending: OpId | undefined;
   epoch: Digest | undefined;
   inventory: Inventory | undefined;
+  /** When it was found to be as it is. */
+  inventoryAt: Instant;
   seen: Map<ClaimName, Map<string, Seen>>;
   rounds: Round[];
   /** The latest entry that told of a change to what members hold, trust or run: looks from before it say nothing of now. */
@@ -172,6 +174,7 @@ function plan(lineage: Lineage, event: Event & { type: "RotationPlanned" }, at: 
     pending: undefined,
     epoch: undefined,
     inventory: undefined,
+    inventoryAt: at,
     seen: new Map(),
     rounds: [],
     changedSeq: 0,
@@ -196,7 +199,7 @@ function inRotation(lineage: Lineage, rotation: Rotation, event: Event, at: Inst
       rotation.held = undefined;
       return;
     case "InventoryResolved":
-      resolved(rotation, event.epoch, event.inventory);
+      resolved(rotation, event.epoch, event.inventory, at);
       return;
     case "StepIntended":
       intended(rotation, event, at, seq);
@@ -255,7 +258,7 @@ function inRotation(lineage: Lineage, rotation: Rotation, event: Event, at: Inst
 }
 
 /** Looks survive for members that stayed the same instance; the rest must be looked at again. */
-function resolved(rotation: Rotation, epoch: Digest, inventory: Inventory): void {
+function resolved(rotation: Rotation, epoch: Digest, inventory: Inventory, at: Instant): void {
   const instances = (from: Inventory | undefined): Map<string, Member> =>
     new Map(
       Object.entries(from?.members ?? {}).flatMap(([role, members]) =>
@@ -274,6 +277,7 @@ function resolved(rotation: Rotation, epoch: Digest, inventory: Inventory): void
   }
   rotation.epoch = epoch;
   rotation.inventory = inventory;
+  rotation.inventoryAt = at;
 }
 
 /** What these do can be seen at a member; the others change a ledger, a copy or a key that no look is about. */
