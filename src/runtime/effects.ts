@@ -230,6 +230,9 @@ async function findDelivered(context: Context, step: StepRef, op: OpId): Promise
 async function restore(context: Context, step: StepRef, op: OpId): Promise<Effect> {
   const target = targetOf(context, step);
   const stored = await target.read();
+  // Somebody put it back by hand, as a conflict asks for.
+  const back = await isBack(context, step, stored);
+  if (back) return { did: `${target.place} was put back already` };
   if (stored.torn !== true && !(await holds(context, stored, context.rotation.plan.to))) {
     throw new GyreError({
       code: "conflict",
@@ -243,13 +246,16 @@ async function restore(context: Context, step: StepRef, op: OpId): Promise<Effec
   };
 }
 
+/** What is to be restored is in place: nothing, before a first issue. */
+const isBack = async (context: Context, step: StepRef, stored: Stored): Promise<boolean> =>
+  step.generation === 0 ? stored.version === "absent" : holds(context, stored, step.generation);
+
 async function findRestored(context: Context, step: StepRef): Promise<ReadBack> {
   const target = targetOf(context, step);
-  const stored = await target.read();
-  if (step.generation === 0) return stored.version === "absent" ? { did: `${target.place} is empty again` } : "absent";
-  return (await holds(context, stored, step.generation))
-    ? { did: `${target.place} holds g${step.generation} again` }
-    : "absent";
+  if (!(await isBack(context, step, await target.read()))) return "absent";
+  return {
+    did: step.generation === 0 ? `${target.place} is empty again` : `${target.place} holds g${step.generation} again`,
+  };
 }
 
 async function reload(context: Context, step: StepRef, op: OpId): Promise<Effect> {
