@@ -139,6 +139,14 @@ describe("what a manifest means", () => {
     expect(one(text).sensors[0]!.settings.path).toBe("shop.pem");
   });
 
+  test("what is wrong in an anchored part is told once, however often it is used", () => {
+    const text = credential("shop")
+      .replace('["10.0.0.1:443"]', '&a ["10.0.0.1"]')
+      .replace('addresses: ["10.0.0.2:443"]', "addresses: *a");
+    const checked = checkSources([sourceOf("a.yaml", `${issuer}---\n${text}`)], environment);
+    expect(checked.ok || checked.problems.map((p) => p.line)).toEqual([17]);
+  });
+
   test("a passphrase reaches the driver, but neither a print nor a serialisation", () => {
     const manifests = understood(issuer);
     const { settings } = manifests.issuers[0]!.driver;
@@ -175,7 +183,9 @@ describe("which files are read", () => {
 
   test("a file that is named twice, and a directory that links to itself", async () => {
     const path = write("d/shop.yaml", `${issuer}---\n${credential("shop")}`);
+    // Two of them: followed, they would be 2^40 directories deep before the system refuses.
     symlinkSync("..", join(folder, "d", "loop"));
+    symlinkSync(".", join(folder, "d", "self"));
     const { issuers } = await loadManifests([path, folder, join(folder, "d")], environment);
     expect(issuers).toHaveLength(1);
   });

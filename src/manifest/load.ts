@@ -92,7 +92,9 @@ function inOrder(raw: readonly RawProblem[], sources: readonly Source[]): RawPro
   return raw
     .toSorted((a, b) => order.get(a.source)! - order.get(b.source)! || a.span.from - b.span.from)
     .filter((problem) => {
-      const key = `${order.get(problem.source)} ${problem.span.from} ${problem.message}`;
+      // By an alias one place is two fields.
+      const said = problem.message.replace(problem.field ?? "", "");
+      const key = `${order.get(problem.source)} ${problem.span.from} ${said}`;
       return !seen.has(key) && seen.add(key);
     });
 }

@@ -203,8 +203,7 @@ function mappingOf(node: YAMLMap, reading: Reading, open: readonly Node[], path:
     const known = entries.get(name);
     const value = isNode(pair.value) ? treeOf(pair.value, reading, open, [...path, name]) : nullAt(key);
     if (SECRET_KEY.test(name)) hide(value, reading.source);
-    if (name === "__proto__") broken(reading, key, path, "unknown field `__proto__`");
-    else if (known) {
+    if (known) {
       const { line } = position(reading.source, known.key.from);
       broken(
         reading,
