@@ -436,6 +436,11 @@ describe("what only we answer", () => {
     expect(checkChain({ ...good(), at: at.slice(0, 2), purpose: "server" }).problems).toEqual([]);
   });
 
+  it("no instant, or one that is none, is no proof", () => {
+    for (const at of [[], [Number.NaN], [NOW, Number.POSITIVE_INFINITY]])
+      expect(checkChain({ ...good(), at, purpose: "server" }).problems.map((one) => one.code)).toContain("no-instant");
+  });
+
   it("every missing name, each by itself", () => {
     const names = ["DNS:shop.lab.example", "DNS:a.example", "IP:10.0.0.1", "IP:10.0.0.2"];
     const { problems } = checkChain({ ...good(), at: [NOW], purpose: "server", names });

@@ -20,7 +20,8 @@ export type ChainCode =
   | "weak"
   | "revoked"
   | "crl" // missing, not current, badly signed or not processable
-  | "malformed";
+  | "malformed"
+  | "no-instant"; // nobody said when it must hold: "always true of nothing" is no proof
 
 export interface ChainProblem {
   readonly code: ChainCode;
@@ -143,6 +144,8 @@ function signs(issuer: Certificate, certificate: Certificate): boolean {
 
 function judge(path: readonly Certificate[], question: ChainQuestion): ChainProblem[] {
   const found = guarded(question.leaf, () => leafProblems(question));
+  if (question.at.length === 0 || !question.at.every(Number.isFinite))
+    found.push(problem("no-instant", question.leaf, "it was not said at which instants the chain must hold"));
   path.forEach((certificate, depth) => {
     found.push(
       ...guarded(certificate, () => [

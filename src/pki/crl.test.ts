@@ -157,6 +157,9 @@ it.each([
     /twice/,
   ],
   ["a serial with leading zeros", { entries: [{ serial: "01", revocationDate: NOW }] }, /not lower-case hex/],
+  ["a revocation at no time", { entries: [{ serial: "1", revocationDate: Number.NaN }] }, /years 1950 to 9999/],
+  ["an end after 9999", { nextUpdate: Date.UTC(10_000, 0, 1) }, /years 1950 to 9999/],
+  ["a number that is not whole", { number: 1.5 }, /whole number/],
   ["a negative number", { number: -1 }, /number/],
   ["a number of 21 octets", { number: 1n << 160n }, /number/],
 ])("refuses %s", (_, more, message) => {

@@ -2,7 +2,18 @@ import { hash, type KeyObject } from "node:crypto";
 import { GyreError } from "../errors.ts";
 import { checkSignature, readSignatureAlgorithm, type SignatureAlgorithm, signBytes } from "./algorithms.ts";
 import { type Certificate, serialText } from "./certificate.ts";
-import { bitString, constructed, DerReader, explicit, integer, sequence, TAG, time, tlv } from "./der.ts";
+import {
+  bitString,
+  constructed,
+  DerReader,
+  explicit,
+  integer,
+  isWritableTime,
+  sequence,
+  TAG,
+  time,
+  tlv,
+} from "./der.ts";
 import { readName } from "./distinguished-name.ts";
 import { EXTENSION, type Extension, readAuthorityKeyIdentifier, readExtensions, writeExtension } from "./extensions.ts";
 import type { CertificateAuthority } from "./issue.ts";
@@ -103,8 +114,11 @@ function checkFields(fields: CrlFields, issuer: Certificate): void {
     });
   };
   if (issuer.keyUsage.length > 0 && !issuer.keyUsage.includes("cRLSign")) fail("the CA's key usage has no cRLSign");
+  const times = [fields.thisUpdate, fields.nextUpdate, ...fields.entries.map((entry) => entry.revocationDate)];
+  if (!times.every(isWritableTime)) fail("a time outside the years 1950 to 9999");
   if (!(Math.floor(fields.nextUpdate / 1000) > Math.floor(fields.thisUpdate / 1000)))
     fail("nextUpdate is not after thisUpdate");
+  if (typeof fields.number === "number" && !Number.isSafeInteger(fields.number)) fail("its number is no whole number");
   const number = BigInt(fields.number);
   if (number < 0n || number >= 1n << 159n) fail("its number is not from 0 to 2^159 (RFC 5280 5.2.3)");
   const seen = new Set<string>();

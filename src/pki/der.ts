@@ -145,6 +145,10 @@ export function time(ms: number): Buffer {
     : tlv(TAG.generalizedTime, Buffer.from(digits, "latin1"));
 }
 
+/** What `time` can write: years 1950 to 9999; the last second also means "no end" (RFC 5280 4.1.2.5). */
+export const isWritableTime = (ms: number): boolean =>
+  ms >= Date.UTC(1950, 0, 1) && ms <= Date.UTC(9999, 11, 31, 23, 59, 59, 999);
+
 // ---- reader ---------------------------------------------------------------------------------------------------------
 
 const MAX_CACHED_OIDS = 512;

@@ -3,7 +3,7 @@ import { GyreError } from "../errors.ts";
 import { readKeyAlgorithm, signatureFor, signBytes } from "./algorithms.ts";
 import { Certificate } from "./certificate.ts";
 import { violations } from "./constraints.ts";
-import { bitString, DerReader, explicit, integer, octetString, sequence, TAG, time } from "./der.ts";
+import { bitString, DerReader, explicit, integer, isWritableTime, octetString, sequence, TAG, time } from "./der.ts";
 import { writeName } from "./distinguished-name.ts";
 import {
   EXTENSION,
@@ -172,14 +172,11 @@ function extensionsOf(fields: CertificateFields, names: readonly string[], aki: 
 const refuse = (code: "input" | "refused", why: string, next?: string): GyreError =>
   new GyreError({ code, message: `${why}; nothing was signed`, ...(next === undefined ? {} : { next }) });
 
-/** Years 1950 to 9999 can be written, and 99991231235959Z means "no end" (RFC 5280 4.1.2.5). */
-const FIRST = Date.UTC(1950, 0, 1);
-const LAST = Date.UTC(9999, 11, 31, 23, 59, 59);
-
 /** Checks what the fields say by themselves and returns the subject in DER. */
 function checkFields(fields: CertificateFields, names: readonly string[]): Buffer {
   const { notBefore, notAfter, serial, isCa = false, pathLength, nameConstraints } = fields;
-  if (!(notBefore >= FIRST && notAfter <= LAST)) throw refuse("input", "a validity outside the years 1950 to 9999");
+  if (!isWritableTime(notBefore) || !isWritableTime(notAfter))
+    throw refuse("input", "a validity outside the years 1950 to 9999");
   if (Math.floor(notAfter / 1000) <= Math.floor(notBefore / 1000))
     throw refuse("input", `a validity that ends (${iso(notAfter)}) before it begins (${iso(notBefore)})`);
   if (

@@ -5,7 +5,7 @@ import { keytool, openssl, withFiles } from "../../test/judges/pki/judge.ts";
 import { GyreError } from "../errors.ts";
 import { readJks, writeJks } from "./jks.ts";
 import type { KeyStore } from "./key-store.ts";
-import { exportPrivateKey, KEY_ALGORITHMS } from "./keys.ts";
+import { exportPrivateKey } from "./keys.ts";
 import { readPkcs12, writePkcs12 } from "./pkcs12.ts";
 import { Secret } from "./secret.ts";
 
@@ -51,7 +51,7 @@ const FORMATS = [
 ] as const;
 
 describe.each(FORMATS)("%s", (type, write, read) => {
-  it.each(KEY_ALGORITHMS)(
+  it.each(["P-256", "P-384", "Ed25519", "RSA-2048"] as const)(
     "a key store with a %s key: Java lists it, opens the key, and we read it back",
     async (algorithm) => {
       const mine = await makeEstate(algorithm);
@@ -82,6 +82,27 @@ describe.each(FORMATS)("%s", (type, write, read) => {
   it("both at once, and a passphrase that is not ASCII", () => {
     const store: KeyStore = { keys: keyStore().keys, trusted: trustStore().trusted.slice(1) };
     expect(summary(read(write(store, PASS), PASS))).toEqual(summary(store));
+  });
+
+  it("two keys, each with its own certificate", () => {
+    const [shop] = keyStore().keys;
+    const middle = {
+      alias: "middle",
+      key: estate.middleKey,
+      chain: [estate.middle.certificate, estate.root.certificate],
+    };
+    for (const keys of [
+      [shop!, middle],
+      [middle, shop!],
+    ]) {
+      const store: KeyStore = { keys, trusted: [] };
+      const bytes = write(store, "changeit");
+      expect(summary(read(bytes, "changeit"))).toEqual(summary(store));
+      withFiles({ s: bytes }, (path) => {
+        const listed = keytool(["-list", "-keystore", path("s"), "-storepass", "changeit"]).text;
+        expect(listed.match(/PrivateKeyEntry/g)?.length).toBe(2);
+      });
+    }
   });
 
   it("a wrong passphrase is a wrong passphrase to us and to Java", () => {
@@ -186,6 +207,20 @@ describe("PKCS#12 and openssl", () => {
     });
     expect(summary(readPkcs12(made, "secret")).keys).toEqual(summary(keyStore()).keys);
     if (args[0] !== "-nomac") expect(refusal(() => readPkcs12(made, "wrong")).message).toMatch(/wrong passphrase/);
+  });
+
+  it("a friendly name that is half a character is malformed, not a crash", () => {
+    const made = withFiles({ in: pem() }, (path) => {
+      const args = ["-certpbe", "NONE", "-keypbe", "NONE", "-nomac", "-name", "shop", "-passout", "pass:"];
+      openssl(["pkcs12", "-export", "-in", path("in"), ...args, "-out", path("out")]);
+      return readFile(path("out"));
+    });
+    expect(readPkcs12(made, "").keys[0]?.alias).toBe("shop");
+    // The four characters become two and a half, and an element of another type fills the gap.
+    const at = made.indexOf(Buffer.from("1e080073", "hex"));
+    made[at + 1] = 5;
+    made.set([0x04, 0x01], at + 7);
+    expect(refusal(() => readPkcs12(made, "")).message).toMatch(/not UTF-16/);
   });
 
   it("certificates alone are neither keys nor trusted", () => {
