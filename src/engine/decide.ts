@@ -247,7 +247,9 @@ function quietWindow(rotation: Rotation, stage: Stage, now: Instant): Move | und
   // A use from before this runner took it up, whose window ends soon: that is waited for, and nobody is called.
   const endsSoon = (rotation.disturbedAt ?? 0) < rotation.takenUpAt && until - now <= timing.patience;
   if (disturbed.length > 0 && now >= overdue && !endsSoon) {
-    return { move: "hold", stage: stage.name, reasons: reasonsOf(rotation, findingOf(rotation, "silent", now), now) };
+    // Only the disturbed ones: the others are not due before the window ends.
+    const finding = { ...findingOf(rotation, "silent", now), missing: [] };
+    return { move: "hold", stage: stage.name, reasons: reasonsOf(rotation, finding, now) };
   }
   return { move: "wait", stage: stage.name, until, why: `quiet window: ${quiet.why}` };
 }

@@ -140,7 +140,7 @@ async function lookStored(context: LookContext, member: string, number: number |
 
 async function lookPresented(context: LookContext, id: string, step: Step, number: number): Promise<Look> {
   const found = context.resolved.presenters.get(id);
-  if (found === undefined) return unknown(id, "it left the inventory");
+  if (found === undefined) return unknown(id, whyGone(context));
   const generation = generationAt(context, number);
   const { roots } = await publicMaterial(context, generation);
   const result = await found.bound.instance.probe(found.member, roots, step);
@@ -157,6 +157,11 @@ async function lookPresented(context: LookContext, id: string, step: Step, numbe
   return yes(id, result);
 }
 
+function whyGone({ resolved }: LookContext): string {
+  const [lost] = resolved.inventory.unresolved;
+  return lost === undefined ? "it left the inventory" : `the members of ${lost.of} could not be counted: ${lost.why}`;
+}
+
 interface Probed {
   readonly result: ProbeResult;
   readonly look: Look;
@@ -166,7 +171,7 @@ interface Probed {
 async function probe(context: LookContext, id: string, step: Step, number: number): Promise<Probed> {
   const found = context.resolved.verifiers.get(id);
   const failed = (why: string): Probed => ({ result: { saw: "unknown", why }, look: unknown(id, why) });
-  if (found === undefined) return failed("it left the inventory");
+  if (found === undefined) return failed(whyGone(context));
   const handle = await handleOf(context, number);
   if (handle === undefined)
     return failed(`the private key of g${number} is not in the secret store, so it cannot be presented`);
