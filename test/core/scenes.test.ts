@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Ports } from "../../src/runtime/ports.ts";
-import { type Faults, hour, leafOf, type World } from "./world.ts";
-import { rotate, rotateToEnd, rotationOf, worldWithFirst } from "./world-run.ts";
+import { type Faults, hour, leafOf, type Span, start, type World } from "./world.ts";
+import { quietWindow, request, rotate, rotateToEnd, rotationOf, worldWithFirst } from "./world-run.ts";
 
 /** Single situations that random schedules meet too seldom. */
 describe.each(["replace", "overlap"] as const)("%s", (strategy) => {
@@ -98,5 +98,86 @@ describe.each(["replace", "overlap"] as const)("%s: time runs out", (strategy) =
     expect(world.secrets.has("shop/g1.key")).toBe(false);
     world.now = world.old!.notAfter + hour;
     expect(await rotate(world, {})).toEqual({ result: "closed", grade: "REFUSED" });
+  });
+});
+
+describe.each(["replace", "overlap"] as const)("%s: the clock", (strategy) => {
+  it("the old one expires in mid-rotation: it ends by its date, without a hold", async () => {
+    const life = 2 * hour;
+    for (const before of [3_000, 30_000, 590_000, 610_000]) {
+      const world = await worldWithFirst(strategy, {}, life);
+      world.advance(life - before);
+      const { last, passes } = await rotateToEnd(world, {
+        change: (input) => ({ ...input, quiet: { window: 20_000 } }),
+      });
+      expect(last.result, `${before} ms before`).toBe("closed");
+      expect(passes, `${before} ms before`).toHaveLength(1);
+      expect(last).toMatchObject({ grade: "EXPIRED" });
+      expect(world.judge(world.replicas[0]!, world.old!)).toBe("expired");
+    }
+    const world = await worldWithFirst(strategy, {}, life);
+    world.advance(life - 700_000);
+    expect(await rotate(world, {})).toEqual({ result: "closed", grade: "REFUSED" });
+  });
+
+  it("a run too short for three looks tells of a hold all the same", async () => {
+    const world = await worldWithFirst(strategy, { ignoresReload: { 1: 10 * hour } });
+    const { passes } = await rotateToEnd(world, { waitUpTo: 0, pause: 60_000, atMost: 4 });
+    expect(passes.map(({ result }) => result)).toContain("held");
+    const uncounted = await worldWithFirst(strategy, { uncounted: [0, 10 * hour] });
+    const blind = await rotateToEnd(uncounted, { waitUpTo: 0, pause: 60_000, atMost: 4 });
+    expect(blind.passes.map(({ result }) => result)).toContain("held");
+  });
+
+  it("one bad look in a short run is no hold", async () => {
+    const world = await worldWithFirst(strategy, { down: { 1: [0, 100_000] } });
+    const { passes } = await rotateToEnd(world, { waitUpTo: 0, pause: 60_000, atMost: 1 });
+    expect(passes.map(({ result }) => result)).toEqual(["waiting"]);
+  });
+
+  it("put back by hand on the way back, where somebody else had changed the target", async () => {
+    // overlap reloads its pins first.
+    const reload = strategy === "replace" ? 0 : 1;
+    const world = await worldWithFirst(strategy, { diesAtReload: { replica: 1, reload, until: 15_000 } });
+    expect(await rotate(world, {})).toMatchObject({ result: "held", stage: "adopted" });
+    request(world, { type: "RevertRequested", by: "ops", reason: "a test" });
+    const delivered = world.stored!;
+    world.stored = { ...delivered, certificate: world.ca.certificate.pem };
+    expect(await rotate(world, {})).toMatchObject({ result: "stuck" });
+    world.stored = world.oldUnit;
+    expect((await rotateToEnd(world)).last).toMatchObject({ result: "put back" });
+    expect(world.truth(world.old!).presents).toHaveLength(3);
+  });
+});
+
+describe("sensors", () => {
+  const scene = async (span: Span, oldUser: Span): Promise<World> => {
+    const world = await worldWithFirst("replace", {
+      blindSensor: { sensor: 0, span },
+      oldUser: { at: 0, span: oldUser },
+    });
+    expect((await rotateToEnd(world)).last).toEqual({ result: "closed", grade: "REFUSED" });
+    return world;
+  };
+  const removedAt = (world: World): number =>
+    world.entries("StepIntended").find(({ event }) => event.step.kind === "retire")!.at - start;
+
+  it("a sensor that was blind when the window began, or in between and found so, begins it again when it sees", async () => {
+    // Blind at adoption; it sees again in mid-window, with the old one used meanwhile and never recorded.
+    const world = await scene([0, 8_000], [0, 8_000]);
+    expect(removedAt(world)).toBeGreaterThanOrEqual(8_000 + quietWindow);
+  });
+
+  it("without a gap the window is not prolonged", async () => {
+    const world = await scene([0, 0], [0, 0]);
+    expect(removedAt(world)).toBe(quietWindow);
+  });
+
+  it("a use seen by one sensor makes the other one speak for the new window too", async () => {
+    const world = await worldWithFirst("replace", { oldUser: { at: 1, span: [0, 9_500] } });
+    expect((await rotateToEnd(world)).last).toEqual({ result: "closed", grade: "REFUSED" });
+    const last = world.entries("Observed").findLast(({ event }) => event.claim === "silent")!;
+    expect(last.event.covers, "all of them").toBeUndefined();
+    expect(removedAt(world)).toBeGreaterThanOrEqual(9_000 + quietWindow);
   });
 });

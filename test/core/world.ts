@@ -139,6 +139,8 @@ export class World {
   crashes = 0;
   /** Called before each boundary: what other people do at that moment. */
   beforeBoundary: ((boundary: number) => void) | undefined;
+  /** Called when something was done to the outside. */
+  onAct: ((what: string) => void) | undefined;
   readonly violations: string[] = [];
   readonly acts: Act[] = [];
   /** Every key that was ever kept: what I12 searches for. */
@@ -158,6 +160,7 @@ export class World {
   }
 
   act(what: string): void {
+    this.onAct?.(what);
     this.acts.push({ what, at: this.now, seq: this.journalEntries.length });
   }
 
