@@ -2,7 +2,7 @@ import { constants, type FileHandle, open, realpath, stat } from "node:fs/promis
 import { hostname } from "node:os";
 import { GyreError } from "../errors.ts";
 import { diskError, errno } from "./durable.ts";
-import { flock, holdersOf, isStopped } from "./flock.ts";
+import { flock, type Holder, holdersOf, isStopped } from "./flock.ts";
 
 /** Told to whoever finds the lock taken. Informational: the lock is the kernel's, this text decides nothing. */
 export interface LockHolder {
@@ -42,6 +42,19 @@ export async function acquireLock(path: string, who: LockHolder): Promise<Lock> 
       throw diskError(error, `lock ${path}`, path, "the lock was not taken and nothing was done");
     }
   }
+}
+
+/**
+ * Who has the lock at `path`, found by looking: nothing is created, nothing is taken. Empty when it is free, and when its
+ * holder cannot be seen from here (another host, another container).
+ */
+export async function holdersOfLock(path: string): Promise<readonly Holder[]> {
+  const found = await stat(path, { bigint: true }).catch((error: unknown) => {
+    if (errno(error) === "ENOENT") return undefined;
+    throw diskError(error, `lock ${path}: looking`, path, "the lock was not taken and nothing was done");
+  });
+  if (found === undefined) return [];
+  return holdersOf(await realpath(path).catch(() => path), found.ino);
 }
 
 function held(path: string, handle: FileHandle): Lock {

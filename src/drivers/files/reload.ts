@@ -1,10 +1,10 @@
-import { readFile, stat } from "node:fs/promises";
-import { isAbsolute, resolve } from "node:path";
+import { access, constants, readFile, stat } from "node:fs/promises";
+import { delimiter, isAbsolute, resolve } from "node:path";
 import { GyreError } from "../../errors.ts";
 import type { Secret } from "../../pki/secret.ts";
 import type { DriverFacts, Step } from "../roles.ts";
 import type { Reload } from "../shared-settings.ts";
-import { runCommand, withoutSecrets } from "./command.ts";
+import { childEnvironment, runCommand, withoutSecrets } from "./command.ts";
 
 /** The reload class, as a fact for the plan. */
 export function reloadFact(reload: Reload | undefined): NonNullable<DriverFacts["reload"]> {
@@ -35,6 +35,49 @@ export async function performReload(
   }
   if (reload.signal !== undefined) return signalProcess(reload.signal, pathFrom(baseDir, reload.pidFile!));
   return "nothing to do: the process watches its files";
+}
+
+/**
+ * What a reload would do, in words, found by looking only: nothing is run and nothing is sent.
+ * @throws GyreError what would stop it: no such program, a dead or foreign process behind the pid file
+ */
+export async function lookAtReload(reload: Reload, baseDir: string): Promise<string> {
+  if (reload.command !== undefined) {
+    return `runs ${await programOf("reload command", reload.command[0]!, baseDir)}`;
+  }
+  if (reload.signal === undefined) return "its process watches the files itself";
+  const pidFile = pathFrom(baseDir, reload.pidFile!);
+  const pid = await pidIn(pidFile);
+  return `sends ${reload.signal} to pid ${pid} (${await mustBeTheOne(pid, pidFile)})`;
+}
+
+/**
+ * Where a program is found, as the system finds it when it is started: by PATH, or by its path from `baseDir`.
+ * @throws GyreError `command`
+ */
+export async function programOf(what: string, name: string, baseDir: string): Promise<string> {
+  const places = name.includes("/")
+    ? [resolve(baseDir, name)]
+    : (childEnvironment().PATH ?? "").split(delimiter).map((folder) => resolve(baseDir, folder, name));
+  let seen = name.includes("/") ? "there is no such file" : "there is no such program on PATH";
+  for (const path of places) {
+    const found = await stat(path).catch(() => undefined);
+    if (found === undefined || found.isDirectory()) continue;
+    if (
+      await access(path, constants.X_OK).then(
+        () => true,
+        () => false,
+      )
+    )
+      return path;
+    seen = `${path} may not be executed`;
+  }
+  throw new GyreError({
+    code: "command",
+    message: `${what} \`${name}\`: ${seen}`,
+    where: name,
+    next: "correct the command, or install the program",
+  });
 }
 
 async function signalProcess(signal: NodeJS.Signals, pidFile: string): Promise<string> {

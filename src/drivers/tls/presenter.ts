@@ -3,8 +3,9 @@ import { resolve } from "node:path";
 import { GyreError } from "../../errors.ts";
 import type { Member, Presenter, ProbeResult, Step } from "../roles.ts";
 import { anonymousContext } from "./client-context.ts";
+import { exchange } from "./exchange.ts";
 import { type Dial, type Limits, type Look, look } from "./handshake.ts";
-import { detailOf, wordsOf } from "./look-words.ts";
+import { clockDifference, detailOf, wordsOf } from "./look-words.ts";
 import { membersOf, type Names, systemNames } from "./members.ts";
 import { fingerprintsOf, problemOf } from "./presented-chain.ts";
 import type { PresenterSettings } from "./settings.ts";
@@ -39,6 +40,15 @@ export function createTlsPresenter(settings: PresenterSettings, options: TlsOpti
         ...{ saw: "presented", chain: fingerprintsOf(seen.chain), detail: detailOf(seen) },
         ...(problem === undefined ? {} : { problem }),
       };
+    },
+    async clock(member: Member, step: Step): Promise<number | undefined> {
+      const dial = {
+        ...{ address: member.address, serverName, context: anonymousContext() },
+        ...(options.limits === undefined ? {} : { limits: options.limits }),
+      };
+      const request = { method: "HEAD", path: "/", expect: 200 } as const;
+      const { reply, at } = await exchange(dial, { request, serverName, tag: step.tag, now, hush: 0 }, step.signal);
+      return clockDifference(reply?.headers.get("date"), at);
     },
   };
 }
