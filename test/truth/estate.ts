@@ -5,15 +5,19 @@
  */
 import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { makeWorkspace, type Workspace } from "../../lab/estate.ts";
-import { type CaBefore, caBefore, passphrase } from "../../lab/gyre.ts";
+import { type CaBefore, caBefore, type PairBefore, passphrase } from "../../lab/gyre.ts";
 import type { Nginx } from "../../lab/peers/nginx.ts";
+import { issue, makeAuthority } from "../../lab/pki.ts";
 import { type Ground, nginx, type Replica, serverName } from "./replicas.ts";
 
 export const credential = "mesh-tls";
 
 export interface EstateOptions {
-  /** Servers check client certificates against a CRL; default true. */
-  readonly mutual?: boolean;
+  /**
+   * `mesh` (default): servers present the credential, and check it against a CRL when another one shows it. `server`:
+   * they present it only. `client`: they check it only, and serve a certificate that nobody rotates.
+   */
+  readonly kind?: "mesh" | "server" | "client";
   /** How each replica is started, in order: replica-1, replica-2 … Default: three nginx. */
   readonly replicas?: readonly ((ground: Ground, name: string) => Promise<Replica>)[];
   /** Settings of the local CA. */
@@ -47,12 +51,14 @@ export interface ManifestSettings {
 export interface Estate {
   readonly workspace: Workspace;
   readonly home: string;
+  readonly kind: "mesh" | "server" | "client";
   readonly mutual: boolean;
   readonly replicas: readonly Replica[];
   readonly ca: CaBefore;
   readonly ground: Ground;
   /** The pair from before, kept aside for the witness and for clients that never heard of a rotation. */
   readonly old: { readonly certificate: string; readonly privateKey: string };
+  /** What the servers' own certificates lead to. */
   readonly roots: string;
   replica(number: number): Replica;
   nginx(number: number): Replica<Nginx>;
@@ -70,21 +76,24 @@ export interface Estate {
 export async function buildEstate(name: string, options: EstateOptions = {}): Promise<Estate> {
   const workspace = makeWorkspace(`truth-${name}`);
   const { dir: home } = workspace;
-  const mutual = options.mutual ?? true;
+  const kind = options.kind ?? "mesh";
+  const mutual = kind !== "server";
   const ca = await caBefore(home, "CN=Truth CA", options.ca, options.caAge);
   const roots = workspace.path("roots.pem");
   ca.writeRoots(roots);
   const before = await ca.issue({
     ...{ subject: "CN=mesh", names: [`DNS:${serverName}`] },
-    usages: mutual ? ["server", "client"] : ["server"],
+    usages: usagesOf[kind],
     ...(options.lifetimeBefore === undefined ? {} : { lifetime: options.lifetimeBefore }),
   });
   const old = { certificate: workspace.path("kept-g1.pem"), privateKey: workspace.path("kept-g1.key") };
   before.writePem(old.certificate, old.privateKey);
-  const ground: Ground = { workspace, ca, before, mutual };
+  const client = kind === "client" ? clientOf(workspace, before) : undefined;
+  const ground: Ground = { workspace, ca, before, mutual, ...(client === undefined ? {} : { client }) };
   const replicas: Replica[] = [];
   const estate: Estate = {
-    ...{ workspace, home, mutual, replicas, ca, ground, old, roots },
+    ...{ workspace, home, kind, mutual, replicas, ca, ground, old },
+    roots: client?.roots ?? roots,
     replica: (number) => replicas[number - 1]!,
     nginx: (number) => replicas[number - 1] as Replica<Nginx>,
     write(change = {}) {
@@ -122,6 +131,18 @@ export async function buildEstate(name: string, options: EstateOptions = {}): Pr
   return estate;
 }
 
+const usagesOf = { mesh: ["server", "client"], server: ["server"], client: ["client"] } as const;
+
+/** The client's files, and for the servers a certificate of another CA. */
+function clientOf(workspace: Workspace, before: PairBefore) {
+  const serverCa = makeAuthority(workspace.dir, { name: "server-ca" });
+  const served = issue(serverCa, { name: "server", names: [`DNS:${serverName}`] });
+  workspace.folder("client");
+  const files = { certificate: workspace.path("client", "tls.pem"), privateKey: workspace.path("client", "tls.key") };
+  before.writePem(files.certificate, files.privateKey);
+  return { served: { certificate: served.chain, privateKey: served.privateKey }, files, roots: serverCa.certificate };
+}
+
 const indent = (text: string, by: number): string => text.replace(/^/gm, " ".repeat(by));
 
 function manifestOf(estate: Estate, settings: ManifestSettings): string {
@@ -130,15 +151,19 @@ function manifestOf(estate: Estate, settings: ManifestSettings): string {
   const crls = all.flatMap((one) =>
     one.deliverCrl === undefined || settings.noCrl.includes(one.name) ? [] : [one.deliverCrl],
   );
-  const targets = all.map((one) => settings.deliver[one.name] ?? one.deliver).filter((entry) => entry !== "");
+  const own = estate.ground.client?.files;
+  const targets = (own === undefined ? [] : [`- files: ${JSON.stringify(own)}\n  reload: { watch: true }`]).concat(
+    all.map((one) => settings.deliver[one.name] ?? one.deliver).filter((entry) => entry !== ""),
+  );
   const crl = crls.length === 0 ? "" : `\n  crl:\n    lifetime: 24h\n    deliver:\n${indent(crls.join("\n"), 6)}`;
   const count = settings.count === undefined ? "" : `, replicas: ${settings.count}`;
-  const proofs = [`tls: { serverName: ${serverName}, addresses: ${JSON.stringify(addresses)}${count} }`];
+  const presented = [`tls: { serverName: ${serverName}, addresses: ${JSON.stringify(addresses)}${count} }`];
+  const proofs = estate.kind === "client" ? [] : presented;
   for (const kind of ["nginx", "haproxy", "envoy", "tls"]) {
     const some = all.filter((one) => one.verifies && one.kind === kind).map((one) => one.address);
     if (some.length > 0)
       proofs.push(
-        `mutualTls: { server: ${kind}, serverName: ${serverName}, roots: roots.pem, refuses: crl, request: { identityHeader: X-Client-Serial }, addresses: ${JSON.stringify(some)} }`,
+        `mutualTls: { server: ${kind}, serverName: ${serverName}, roots: ${estate.roots}, refuses: crl, request: { identityHeader: X-Client-Serial }, addresses: ${JSON.stringify(some)} }`,
       );
   }
   for (const one of all.filter((replica) => replica.logs)) {
@@ -155,7 +180,7 @@ apiVersion: gyre.dev/v1alpha1
 kind: Credential
 metadata: { name: ${credential} }
 spec:
-  issue: { issuer: truth-ca, subject: CN=mesh, dnsNames: ${JSON.stringify(settings.dnsNames)}, usages: ${estate.mutual ? "[server, client]" : "[server]"}, lifetime: ${settings.lifetime} }
+  issue: { issuer: truth-ca, subject: CN=mesh, dnsNames: ${JSON.stringify(settings.dnsNames)}, usages: [${usagesOf[estate.kind].join(", ")}], lifetime: ${settings.lifetime} }
   renew: { after: 66% }
   deliver:
 ${indent(targets.join("\n"), 4)}

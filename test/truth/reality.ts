@@ -57,7 +57,9 @@ export async function lookOutside(estate: Estate, extra: readonly ExtraLook[] = 
   }
   const asBefore =
     fresh === undefined &&
-    seen.every((one) => one.serves === "old" && (!one.replica.verifies || one.old === "accepted"));
+    seen.every(
+      (one) => (one.serves === "old" || !one.replica.presents) && (!one.replica.verifies || one.old === "accepted"),
+    );
   return { done: troubles.length === 0, asBefore, troubles, words: wordsOf(seen, troubles, estate) };
 }
 
@@ -145,7 +147,7 @@ function troublesOf(one: Seen): Trouble[] {
   const at = (what: string): Trouble => ({ at: replica.name, what });
   const troubles: Trouble[] = [];
   if (one.stores !== "new") troubles.push(at(`${one.stores === "old" ? "the old one" : "nothing"} is stored`));
-  if (serves !== "new")
+  if (serves === "nothing" || (replica.presents && serves !== "new"))
     troubles.push(
       at(serves === "nothing" ? "serves nothing" : `serves ${serves === "old" ? "the old one" : "another one"}`),
     );
@@ -161,7 +163,9 @@ function troublesOf(one: Seen): Trouble[] {
 function wordsOf(seen: readonly Seen[], troubles: readonly Trouble[], estate: Estate): string {
   const count = (which: (one: Seen) => boolean, among = seen) => `${among.filter(which).length}/${among.length}`;
   const verifiers = seen.filter((one) => one.replica.verifies);
-  const parts = [`${count((one) => one.serves === "new")} serve the new one`];
+  const presenters = seen.filter((one) => one.replica.presents);
+  const parts: string[] = [];
+  if (presenters.length > 0) parts.push(`${count((one) => one.serves === "new", presenters)} serve the new one`);
   if (estate.mutual && verifiers.length > 0) {
     parts.push(`${count((one) => one.asNew === "accepted", verifiers)} accept it`);
     parts.push(`${count((one) => one.old === "refused", verifiers)} refuse the old one`);

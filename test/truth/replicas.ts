@@ -30,6 +30,12 @@ export interface Ground {
   readonly before: PairBefore;
   /** Servers also ask for client certificates and check a CRL. */
   readonly mutual: boolean;
+  /** Where the credential is a client's: what the servers serve instead, which nobody rotates, and the client's files. */
+  readonly client?: { readonly served: PemPair; readonly files: PemPair };
+}
+export interface PemPair {
+  readonly certificate: string;
+  readonly privateKey: string;
 }
 
 export interface Replica<P extends Peer = Peer> {
@@ -40,13 +46,15 @@ export interface Replica<P extends Peer = Peer> {
   readonly address: string;
   /** It checks client certificates. */
   readonly verifies: boolean;
-  /** Lines of `spec.deliver` and of the issuer's `crl.deliver`. */
+  /** It presents the credential. */
+  readonly presents: boolean;
+  /** Entries of `spec.deliver` (empty for none) and of the issuer's `crl.deliver`. */
   readonly deliver: string;
   readonly deliverCrl?: string;
   /** Its access log is a sensor. */
   readonly logs: boolean;
   /** What is delivered, as the witness reads it. */
-  readonly stored: { readonly certificate: string; readonly privateKey: string } | { readonly keystore: string };
+  readonly stored: PemPair | { readonly keystore: string };
   /** The reload script of a replica with `hook`, and what it does when nothing is wrong. */
   readonly hook?: { readonly path: string; readonly usual: string };
 }
@@ -74,7 +82,7 @@ function pemFiles(
   const delivered = { certificate: join(dir, "tls.pem"), privateKey: join(dir, "tls.key"), crl: join(dir, "ca.crl") };
   const hookPath = join(ground.workspace.folder(name), "reload.sh");
   const live = { certificate: join(dir, "live.pem"), privateKey: join(dir, "live.key"), crl: join(dir, "live.crl") };
-  const read = how.hook === true ? live : delivered;
+  const read = { ...(how.hook === true ? live : delivered), ...ground.client?.served };
   const command = how.hook === true ? ["/bin/sh", hookPath] : reload;
   const told =
     command === "watch"
@@ -88,10 +96,11 @@ function pemFiles(
     delivered,
     read,
     hookPath,
-    deliver: entry(
-      yamlFiles({ certificate: delivered.certificate, privateKey: delivered.privateKey, ...layout }),
-      told,
-    ),
+    stored: ground.client?.files ?? { certificate: delivered.certificate, privateKey: delivered.privateKey },
+    deliver:
+      ground.client === undefined
+        ? entry(yamlFiles({ certificate: delivered.certificate, privateKey: delivered.privateKey, ...layout }), told)
+        : "",
     deliverCrl: entry(yamlFiles({ crl: delivered.crl, mode: "0644" }), told),
     hookOf(server: readonly string[]): NonNullable<Replica["hook"]> {
       const copies = (["certificate", "privateKey", ...(ground.mutual ? (["crl"] as const) : [])] as const).map(
@@ -102,6 +111,8 @@ function pemFiles(
   };
 }
 
+const presents = (ground: Ground): boolean => ground.client === undefined;
+
 /** A command as one line of a script. */
 export const shellWords = (command: readonly string[]): string =>
   command.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(" ");
@@ -109,6 +120,12 @@ export const shellWords = (command: readonly string[]): string =>
 async function fill(ground: Ground, files: { certificate: string; privateKey: string; crl: string }): Promise<void> {
   ground.before.writePem(files.certificate, files.privateKey);
   if (ground.mutual) await ground.ca.writeCrl(files.crl);
+}
+/** The same bytes, so that a script can tell by them whether something new was delivered. */
+function copyLive(dir: string, crl: boolean): void {
+  copyFileSync(join(dir, "tls.pem"), join(dir, "live.pem"));
+  copyFileSync(join(dir, "tls.key"), join(dir, "live.key"));
+  if (crl) copyFileSync(join(dir, "ca.crl"), join(dir, "live.crl"));
 }
 const roots = (ground: Ground): string => ground.workspace.path("roots.pem");
 
@@ -125,7 +142,7 @@ export function nginx(options: Partial<NginxOptions> & Hooked & { logs?: boolean
       });
     const planned = pemFiles(ground, name, [], { ...(hook === undefined ? {} : { hook }) });
     await fill(ground, planned.delivered);
-    if (hook === true) await fill(ground, planned.read);
+    if (hook === true) copyLive(planned.dir, ground.mutual);
     const peer = await peerOf(planned.read);
     const how = {
       ...(hook === undefined ? {} : { hook }),
@@ -135,8 +152,16 @@ export function nginx(options: Partial<NginxOptions> & Hooked & { logs?: boolean
     const usual = files.hookOf(peer.reloadCommand);
     if (hook === true) writeFileSync(usual.path, usual.usual);
     return {
-      ...{ name, kind: "nginx", dir: prefix, peer, address: peer.address, verifies: ground.mutual },
-      ...{ deliver: files.deliver, stored: files.delivered, logs: ground.mutual && (logs ?? true) },
+      ...{
+        name,
+        kind: "nginx",
+        dir: prefix,
+        peer,
+        address: peer.address,
+        verifies: ground.mutual,
+        presents: presents(ground),
+      },
+      ...{ deliver: files.deliver, stored: files.stored, logs: ground.mutual && (logs ?? true) },
       ...(ground.mutual ? { deliverCrl: files.deliverCrl } : {}),
       ...(hook === true ? { hook: usual } : {}),
     };
@@ -158,7 +183,12 @@ export function haproxy(options: Partial<HaproxyOptions> = {}): Make<Haproxy> {
     const reload = yamlCommand(peer.reloadCommand);
     return {
       ...{ name, kind: "haproxy", dir: ground.workspace.folder(name), peer, address: peer.address },
-      ...{ verifies: ground.mutual, logs: ground.mutual, stored: { certificate: combined, privateKey: combined } },
+      ...{
+        verifies: ground.mutual,
+        presents: true,
+        logs: ground.mutual,
+        stored: { certificate: combined, privateKey: combined },
+      },
       deliver: entry(yamlFiles({ combined }), reload),
       ...(ground.mutual ? { deliverCrl: entry(yamlFiles({ crl, mode: "0644" }), reload) } : {}),
     };
@@ -179,7 +209,7 @@ export function envoy(options: Partial<EnvoyOptions> = {}): Make<Peer> {
     });
     return {
       ...{ name, kind: "envoy", dir: ground.workspace.folder(name), peer, address: peer.address, logs: false },
-      ...{ verifies: ground.mutual, deliver: files.deliver, stored: files.delivered },
+      ...{ verifies: ground.mutual, presents: presents(ground), deliver: files.deliver, stored: files.stored },
       ...(ground.mutual ? { deliverCrl: files.deliverCrl } : {}),
     };
   };
@@ -204,7 +234,7 @@ function plain<O extends object>(
     const files = pemFiles(ground, name, peer.reloadCommand, {});
     return {
       ...{ name, kind: "tls", dir: ground.workspace.folder(name), peer, address: peer.address, logs: false },
-      ...{ verifies: ground.mutual, deliver: files.deliver, stored: files.delivered },
+      ...{ verifies: ground.mutual, presents: presents(ground), deliver: files.deliver, stored: files.stored },
       ...(ground.mutual ? { deliverCrl: files.deliverCrl } : {}),
     };
   };
@@ -225,7 +255,17 @@ export function java(): Make<Peer> {
     ]);
     const peer = await startJavaServer(ground.workspace, { name, keystore, password: keystorePassword });
     return {
-      ...{ name, kind: "tls", dir, peer, address: peer.address, verifies: false, logs: false, stored: { keystore } },
+      ...{
+        name,
+        kind: "tls",
+        dir,
+        peer,
+        address: peer.address,
+        verifies: false,
+        presents: true,
+        logs: false,
+        stored: { keystore },
+      },
       deliver: entry(
         `files: ${JSON.stringify({ keystore: { path: keystore, password: keystorePassword } })}`,
         yamlCommand(["/bin/true"]),

@@ -1,23 +1,13 @@
 import type { Scene } from "../scene.ts";
-import {
-  balancerHides,
-  diesAfterReload,
-  envoyReadsOnce,
-  haproxyIgnoresReload,
-  ignoresReload,
-  joinsHalfWay,
-  nodeAway,
-  readsOnce,
-} from "./members.ts";
+import * as files from "./files.ts";
+import * as members from "./members.ts";
+import * as verifiers from "./verifiers.ts";
+
+const order = ({ line, name }: Scene): string => `${String(line).padStart(3, "0")} ${name}`;
 
 /** The table, in the order of its lines. */
 export const scenes: readonly Scene[] = [
-  ignoresReload,
-  haproxyIgnoresReload,
-  envoyReadsOnce,
-  balancerHides,
-  readsOnce,
-  nodeAway,
-  joinsHalfWay,
-  diesAfterReload,
-];
+  ...Object.values(files),
+  ...Object.values(members),
+  ...Object.values(verifiers),
+].sort((a, b) => order(a).localeCompare(order(b)));

@@ -26,7 +26,7 @@ export const ignoresReload: Scene = {
 export const haproxyIgnoresReload: Scene = {
   ...{ line: 5, name: "5 haproxy", fault: one, probesOnly: true },
   how: "server certificates only, on nginx, HAProxy and Envoy; HAProxy's master never hears SIGUSR2",
-  estate: () => ({ mutual: false, replicas: [nginx(), haproxy(), envoy()] }),
+  estate: () => ({ kind: "server", replicas: [nginx(), haproxy(), envoy()] }),
   acts: (estate) => {
     const deaf = estate.replica(2) as Replica<Haproxy>;
     return [
@@ -81,7 +81,7 @@ export const balancerHides: Scene = {
 export const readsOnce: Scene = {
   ...{ line: 7, name: "7", fault: "a consumer that reads once (JKS, PKCS#12)", probesOnly: true },
   how: "a Java service with a PKCS#12 key store beside two nginx; only a restart shows it the new one",
-  estate: (faulty) => ({ mutual: false, replicas: [nginx(), nginx(), faulty ? java() : nginx()] }),
+  estate: (faulty) => ({ kind: "server", replicas: [nginx(), nginx(), faulty ? java() : nginx()] }),
   acts: (estate) => [
     { title: "fault", expect: held(estate.replica(3).address) },
     { title: "restarted", change: () => restart(estate.replica(3)), expect: closed("SUPERSEDED") },
