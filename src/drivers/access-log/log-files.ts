@@ -44,14 +44,8 @@ export async function* linesOfGzip(path: string): AsyncGenerator<string> {
   // An error of the source does not travel through pipe; the reader must see it or it would wait for ever.
   input.on("error", (error) => plain.destroy(error));
   const lines = createInterface({ input: input.pipe(plain), crlfDelay: Number.POSITIVE_INFINITY });
-  let failed: Error | undefined;
-  plain.on("error", (error) => {
-    failed = error;
-    lines.close();
-  });
   try {
-    for await (const line of lines) yield line;
-    if (failed !== undefined) throw failed;
+    yield* lines;
   } finally {
     lines.close();
     input.destroy();

@@ -24,6 +24,7 @@ describe("alerts", () => {
   it("reads the spellings of other OpenSSL releases, and takes nothing else for an alert", () => {
     expect(alertOf({ code: "ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE" })).toBe("bad_certificate");
     expect(alertOf({ code: "ERR_SSL_SSL/TLS_ALERT_CERTIFICATE_REVOKED" })).toBe("certificate_revoked");
+    expect(alertOf({ code: "ERR_SSL_TLSV1_ALERT_USER_CANCELLED" })).toBe("user_canceled");
     expect(alertOf({ code: "EPROTO", message: "x:SSL alert number 48\n" })).toBe("unknown_ca");
     expect(alertOf({ code: "ECONNRESET", message: "read ECONNRESET" })).toBeUndefined();
     expect(alertOf({ code: "ERR_SSL_WRONG_VERSION_NUMBER", message: "wrong version number" })).toBeUndefined();

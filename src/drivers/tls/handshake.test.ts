@@ -128,7 +128,11 @@ describe("look at what is not there", () => {
   it("gives up on a server that never answers the handshake, and closes", async () => {
     const address = await serve(createTcpServer((socket) => socket.resume()));
     const seen = await look(dial(address, { limits: { handshake: 150 } }), soon());
-    expect(seen.trouble).toMatchObject({ at: "handshake", code: "handshake-timeout" });
+    expect(seen.trouble).toMatchObject({
+      at: "handshake",
+      code: "handshake-timeout",
+      why: expect.stringMatching(/within 150 ms/),
+    });
     await expect.poll(() => sockets.size).toBe(0);
   });
 
@@ -139,7 +143,11 @@ describe("look at what is not there", () => {
       ...{ serverName: "shop.example", tag: "t.1", now: Date.now, hush: 0 },
     } as const;
     const { look: seen } = await exchange(dial(address, { limits: { reply: 150 } }), asking, soon());
-    expect(seen.trouble).toMatchObject({ at: "reply", code: "reply-timeout" });
+    expect(seen.trouble).toMatchObject({
+      at: "reply",
+      code: "reply-timeout",
+      why: expect.stringMatching(/within 150 ms/),
+    });
     expect(seen.chain.length).toBe(2);
     await expect.poll(() => sockets.size).toBe(0);
   });

@@ -57,16 +57,26 @@ describe("no complete reply", () => {
     ["a chunk longer than it said", `${head("Transfer-Encoding: chunked")}1\r\nok\r\n0\r\n\r\n`],
     ["a chunk size that is none", `${head("Transfer-Encoding: chunked")}zz\r\nok\r\n0\r\n\r\n`],
     ["two lengths", `${head("Content-Length: 2", "Content-Length: 3")}ok`],
-    ["length and chunks", `${head("Content-Length: 2", "Transfer-Encoding: chunked")}ok`],
+    ["length and chunks", `${head("Content-Length: 2", "Transfer-Encoding: chunked")}2\r\nok\r\n0\r\n\r\n`],
     ["a negative length", `${head("Content-Length: -1")}ok`],
     ["a folded header", `${head("A: b\r\n c", "Content-Length: 2")}ok`],
     ["another protocol", "SSH-2.0-OpenSSH_9.2\r\n"],
     ["HTTP/2", "HTTP/2 200\r\n\r\n"],
-    ["a switch of protocols", "HTTP/1.1 101 Switching Protocols\r\n\r\n"],
+    ["a switch of protocols", `HTTP/1.1 101 Switching Protocols\r\n\r\n${head("Content-Length: 0")}`],
     ["a head without end", `HTTP/1.1 200 OK\r\n${"A: b\r\n".repeat(20_000)}`],
     ["a body beyond the limit", `${head("Connection: close")}${"x".repeat(9 * 1024 * 1024)}`],
   ])("is made of %s", (_, text) => {
     expect(read(text)).toMatchObject({ is: "broken" });
+  });
+});
+
+describe("a reply that can no longer become one", () => {
+  it.each([
+    ["its head is too long", `HTTP/1.1 200 OK\r\n${"A: b\r\n".repeat(20_000)}`],
+    ["its chunk line is too long", `${head("Transfer-Encoding: chunked")}${"0".repeat(9_000)}`],
+    ["it is not HTTP", "SSH-2"],
+  ])("is broken before the connection ends, when %s", (_, text) => {
+    expect(new ReplyReader("GET").push(Buffer.from(text))).toMatchObject({ is: "broken" });
   });
 });
 

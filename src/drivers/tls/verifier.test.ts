@@ -171,6 +171,7 @@ describe("unknown", () => {
     ["a 403", () => page("x", "403 Forbidden"), /answered 403/],
     ["a 502", () => page("x", "502 Bad Gateway"), /answered 502/],
     ["a 400 of another kind", () => page("400 Bad Request"), /answered 400/],
+    ["nginx's page under another status", () => page("400 The SSL certificate error", "403 Forbidden"), /answered 403/],
     ["a page that no certificate was sent", () => noCertificate, /though one was sent/],
     ["a cut reply", () => "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok", /middle of the reply body/],
     ["another protocol", () => "220 mail ready\r\n", /not HTTP/],
