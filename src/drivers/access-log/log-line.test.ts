@@ -33,6 +33,12 @@ describe("an access line", () => {
     });
     expect(readLine("haproxy", `Nov 24 18:40:00 host haproxy[71]: ${line(haproxy)}`)).toMatchObject({ is: "use" });
   });
+  it("may have no status yet: nginx writes 000, HAProxy -1", () => {
+    expect(readLine("nginx", line({ ...nginx, status: "000" }))).toMatchObject({ use: { status: 0 } });
+    expect(readLine("haproxy", line({ ...haproxy, status: "-1", duration_ms: "-1" }))).toMatchObject({
+      use: { status: -1, time: use.time, ended: false },
+    });
+  });
   it("is verified only by the server's own word for it", () => {
     const verified = (server: LogServer, ssl_client_verify: string) => {
       const read = readLine(server, line({ ...nginx, ssl_client_verify }));
