@@ -7,6 +7,7 @@ import { promisify } from "node:util";
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { GyreError } from "../../errors.ts";
 import { Secret } from "../../pki/secret.ts";
+import { dyingDisk, Killed } from "../conformance/dying-disk.ts";
 import { type TestCa, testCa, testMaterial, testStep } from "../conformance/material.ts";
 import { leafOf } from "../conformance/target.ts";
 import { runCommand, withoutSecrets } from "./command.ts";
@@ -92,6 +93,34 @@ describe.each(DAMAGES)("validate (layout %s)", (layout) => {
     ]);
     const agree = target({ layout, validate: { command: ["cmp", "tls.pem", "tls.pem"] } });
     expect(leafOf(await agree.deliver(fresh, one.version, testStep()))).toBe(fresh.leaf.fingerprint);
+  });
+
+  it("after the switch: cut before it spoke, the delivery is half-done until it has agreed", async () => {
+    const [old, fresh] = [await testMaterial(ca), await testMaterial(ca)];
+    const one = await target({ layout }).deliver(old, "absent", testStep());
+    const step = testStep();
+    const settings = targetSettings.parse({ ...PAIR, layout, validate: { command: ["test", "!", "-e", "bad"] } });
+    const cut = async () => {
+      const dying = dyingDisk(Number.POSITIVE_INFINITY, async () => {
+        const now = await target({ layout }).read();
+        if (leafOf(now) === fresh.leaf.fingerprint && now.op === step.op && now.torn === true) throw new Killed();
+      });
+      // With layout rename it is also half-done before the last rename: cut only when the link has moved.
+      await createFilesTarget(settings, { baseDir, disk: dying.disk })
+        .deliver(fresh, one.version, step)
+        .catch(() => undefined);
+      const seen = await target({ layout }).read();
+      expect([leafOf(seen), seen.op, seen.torn]).toEqual([fresh.leaf.fingerprint, step.op, true]);
+    };
+    await cut();
+    await writeFile(at("bad"), "");
+    const checked = createFilesTarget(settings, { baseDir });
+    expect((await errorOf(checked.deliver(fresh, one.version, step))).code).toBe("command");
+    expect(await checked.read()).toMatchObject({ version: one.version, op: one.op });
+    await rm(at("bad"));
+    await cut();
+    const done = await checked.deliver(fresh, one.version, step);
+    expect([leafOf(done), done.op, done.torn]).toEqual([fresh.leaf.fingerprint, step.op, undefined]);
   });
 
   it("after the switch where nothing was: refusing leaves nothing", async () => {
@@ -185,6 +214,14 @@ describe("validate: what it may say", () => {
     }
     expect(await readFile(at("seen"), "utf8")).toMatch(/^PATH=/m);
     expect(await readFile(at("seen"), "utf8")).not.toMatch(/marked/);
+  });
+
+  it("takes out private keys it does not know, whole or cut off", () => {
+    const body = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg";
+    const key = `-----BEGIN EC PRIVATE KEY-----\n${body}\n-----END EC PRIVATE KEY-----`;
+    expect(withoutSecrets(`before ${key} after`, [])).toBe("before [key] after");
+    expect(withoutSecrets(`before ${key.slice(0, 60)}`, [])).toBe("before [key]");
+    expect(withoutSecrets("-----BEGIN CERTIFICATE-----\nMIIB", [])).toMatch(/MIIB/);
   });
 
   it("takes secrets out in every form", () => {

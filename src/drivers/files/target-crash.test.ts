@@ -174,6 +174,10 @@ describe.each(Object.entries(shapes))("files, killed at every system call (%s)",
           const done = await targetIn(copy, settings).deliver(fresh, expected, step);
           expect([isNew(done), done.op, done.torn], calls).toEqual([true, step.op, undefined]);
           expect(await contentOf(copy), calls).toEqual(full);
+          expect(
+            (await readdir(copy)).filter((one) => one.includes("gyre-new")),
+            calls,
+          ).toEqual([]);
           await mustRestore(copy, settings, from, done.version, calls);
           await rm(copy, { recursive: true });
         }

@@ -98,27 +98,22 @@ export class VersionStore {
     return record === undefined ? undefined : { ...record, name };
   }
 
-  /** Writes a version that nothing leads to yet. On failure it is removed again, and the raw errno error passes on. */
+  /** Writes a version that nothing leads to yet; what a failure leaves of it, `removeAllBut` removes. */
   async write(record: Omit<VersionRecord, "format" | "files">, contents: Contents): Promise<Version> {
     const name = `v${1 + Math.max(0, ...(await this.#numbers()))}`;
     const directory = join(this.directory, name);
     const files: Partial<Record<FileRole, string | null>> = {};
     for (const role of ROLES) files[role] = contents[role] === undefined ? null : sha256(contents[role].bytes);
     await this.#disk.mkdir(directory, 0o755);
-    try {
-      for (const role of ROLES) {
-        const content = contents[role];
-        if (content !== undefined) await createFile(this.#disk, join(directory, role), content.bytes, content.who);
-      }
-      const version: Version = { format: 1, ...record, files, name };
-      await createFile(this.#disk, join(directory, RECORD), recordBytes(version), ourOwn());
-      await syncDirectory(this.#disk, directory);
-      await syncDirectory(this.#disk, this.directory);
-      return version;
-    } catch (error) {
-      await this.remove(name).catch(() => undefined);
-      throw error;
+    for (const role of ROLES) {
+      const content = contents[role];
+      if (content !== undefined) await createFile(this.#disk, join(directory, role), content.bytes, content.who);
     }
+    const version: Version = { format: 1, ...record, files, name };
+    await createFile(this.#disk, join(directory, RECORD), recordBytes(version), ourOwn());
+    await syncDirectory(this.#disk, directory);
+    await syncDirectory(this.#disk, this.directory);
+    return version;
   }
 
   /** Replaces the record of a version in one rename. */

@@ -332,6 +332,7 @@ describe("local-ca: the ledger", () => {
   const path = () => join(baseDir, "ca", "issued.jsonl");
   /** A program that issues for op0, op1, … and prints each certificate as soon as it has it. */
   const issuing = (count: number) => `
+      import fs from "node:fs";
       import { openLocalCa } from ${JSON.stringify(join(import.meta.dirname, "local-ca.ts"))};
       import { localCaSettings } from ${JSON.stringify(join(import.meta.dirname, "settings.ts"))};
       import { testOrder } from ${JSON.stringify(join(import.meta.dirname, "..", "conformance", "material.ts"))};
@@ -375,6 +376,16 @@ describe("local-ca: the ledger", () => {
     expect((await readFile(path(), "utf8")).trimEnd().split("\n").length).toBe(2);
   });
 
+  it("leaves nothing of a cut-off line that is longer than the next one", async () => {
+    const ca = await open();
+    const names = Array.from({ length: 60 }, (_, i) => `DNS:host-${i}.example`);
+    await ca.issue(await testOrder({ names }), testStep());
+    await truncate(path(), (await stat(path())).size - 1);
+    await (await open()).publishCrl(testStep());
+    const lines = (await readFile(path(), "utf8")).split("\n");
+    expect([lines.length, lines[1], JSON.parse(lines[0]!).kind]).toEqual([2, "", "crl"]);
+  });
+
   it("has every certificate that a killed process handed out, and none twice", async () => {
     await open();
     const child = spawn(process.execPath, ["--input-type=module-typescript", "-e", issuing(1_000_000), baseDir]);
@@ -406,14 +417,14 @@ describe("local-ca: the ledger", () => {
       /console\.log.*;/,
       `{
       const told = await ca.issue(await testOrder(), step("op" + i)).catch((error) => error);
-      if (told instanceof Error) { console.log(told.code, told.message); console.log(await ca.find("op" + i) === undefined, await ca.find("before") !== undefined); break; }
+      if (told instanceof Error) { console.log(told.code, told.message); console.log(await ca.find("op" + i) === undefined, await ca.find("before") !== undefined, fs.readFileSync(process.argv[1] + "/ca/issued.jsonl", "utf8").endsWith("\\n")); break; }
     }`,
     );
     const { stdout } = await run("unshare", ["--mount", "sh", "-ec", line], {
       env: { ...process.env, PROGRAM: program },
     });
     expect(stdout).toMatch(
-      /^disk recording at .*issued\.jsonl: no space left on the device; nothing was issued\ntrue true/,
+      /^disk recording at .*issued\.jsonl: no space left on the device; nothing was issued\ntrue true true/,
     );
   });
 
