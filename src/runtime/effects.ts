@@ -197,10 +197,13 @@ function bound(context: Context, role: "target" | "trustStore", id: string): Tar
 
 async function deliver(context: Context, step: StepRef, op: OpId): Promise<Effect> {
   const target = targetOf(context, step);
+  const stored = await target.read();
+  // An earlier try of ours may have landed after it was read back as absent; nobody else has this key.
+  if (stored.torn !== true && (await holds(context, stored, step.generation)))
+    return { did: `${target.place} holds g${step.generation} already` };
   const planned = context.rotation.plan.targets.find((party) => party.id === step.on)?.version;
-  const expected = planned ?? (await target.read()).version;
   const material = await materialOf(context, generationAt(context, step.generation));
-  await target.deliver(material, expected, stepFor(context, op));
+  await target.deliver(material, planned ?? stored.version, stepFor(context, op));
   return { did: `${target.place} holds g${step.generation}` };
 }
 
