@@ -1,4 +1,6 @@
 import { describe, expect, it } from "vitest";
+import type { Target } from "../../src/drivers/roles.ts";
+import { GyreError } from "../../src/errors.ts";
 import type { Ports } from "../../src/runtime/ports.ts";
 import { type Faults, hour, leafOf, type Span, start, type World } from "./world.ts";
 import { quietWindow, request, rotate, rotateToEnd, rotationOf, worldWithFirst } from "./world-run.ts";
@@ -179,5 +181,33 @@ describe("sensors", () => {
     const last = world.entries("Observed").findLast(({ event }) => event.claim === "silent")!;
     expect(last.event.covers, "all of them").toBeUndefined();
     expect(removedAt(world)).toBeGreaterThanOrEqual(9_000 + quietWindow);
+  });
+});
+
+describe("late effects", () => {
+  it("a delivery that lands after it was read back as absent is no conflict", async () => {
+    const world = await worldWithFirst("replace", {});
+    let late: (() => Promise<unknown>) | undefined;
+    const wrap = (ports: Ports): Ports => {
+      const [target] = ports.parties.targets;
+      const { instance } = target!;
+      let tries = 0;
+      const deliver: Target["deliver"] = async (...args) => {
+        if (++tries > 1) return instance.deliver(...args);
+        late = () => instance.deliver(...args);
+        throw new GyreError({ code: "unreachable", message: "no answer within its time", retry: "read back" });
+      };
+      return { ...ports, parties: { ...ports.parties, targets: [{ ...target!, instance: { ...instance, deliver } }] } };
+    };
+    // It lands once the failure is written down.
+    world.beforeBoundary = () => {
+      if (late === undefined || world.entries("StepFailed").length === 0) return;
+      const landing = late;
+      late = undefined;
+      void landing();
+    };
+    expect((await rotateToEnd(world, { wrap })).last).toEqual({ result: "closed", grade: "REFUSED" });
+    expect(world.acts.filter(({ what }) => what === "deliver")).toHaveLength(1);
+    expect(world.entries("StepFailed")).toHaveLength(1);
   });
 });
