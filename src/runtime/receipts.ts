@@ -1,13 +1,13 @@
 import type { KeyObject } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { claims, membersFor } from "../engine/claims.ts";
+import { claims, isExpired, membersFor } from "../engine/claims.ts";
 import type { Generation, Instant, StageName } from "../engine/model.ts";
 import { quietSince } from "../engine/quiet.ts";
 import type { Lineage, Rotation, Round } from "../engine/state.ts";
 import { strategies } from "../engine/strategies/table.ts";
 import type { JournalHead } from "../journal/journal.ts";
-import { openSigningKey, publicKeyOf, signerOf, signStatement } from "../receipt/envelope.ts";
+import { openSigningKey, parseStatement, publicKeyOf, signerOf, signStatement } from "../receipt/envelope.ts";
 import { openReceiptLog } from "../receipt/log.ts";
 import { receiptFile } from "../receipt/log-files.ts";
 import {
@@ -34,31 +34,69 @@ export function openReceipts(stateDirectory: string): Receipts {
   const directory = stateDirectory;
   return {
     async writeMissing(runner, ports) {
-      const { lineage } = runner;
-      const written = new Set(lineage.receipts.map((receipt) => receipt.rotation));
       let path: string | undefined;
-      for (const rotation of lineage.rotations) {
-        if (rotation.end?.how !== "closed" || written.has(rotation.id)) continue;
-        const key = await openSigningKey(ports.secrets, signingKeyName);
-        await keepPin(directory, publicKeyOf(signerOf(key)));
-        const log = openReceiptLog(directory, `gyre.dev/receipts/${key.keyId.slice(7, 23)}`);
-        const before = await log.find(rotation.id);
-        const { head } = ports.journal;
-        const receipt = receiptOf(lineage, rotation, await head.call(ports.journal), await version());
-        const envelope =
-          before?.envelope ??
-          signStatement(statementOf({ ...receipt, log: await log.head(), signers: [signerOf(key)] }), [key]);
-        const place = await log.append(envelope, [key]);
-        await runner.append({
-          type: "ReceiptWritten",
-          rotation: rotation.id,
-          digest: `sha256:${place.leaf}`,
-          index: place.index,
-        });
-        path = receiptFile(directory, place.index);
+      for (const rotation of runner.lineage.rotations) {
+        const written = runner.lineage.receipts.filter((receipt) => receipt.rotation === rotation.id);
+        const first = written[0];
+        if (rotation.end?.how !== "closed") continue;
+        if (first === undefined) path = await write(directory, runner, ports, rotation, undefined);
+        else if (written.length === 1 && hasExpiredSince(rotation, ports.clock.now())) {
+          await write(directory, runner, ports, rotation, first.digest);
+        }
       }
       return path;
     },
+  };
+}
+
+/** Closed SUPERSEDED, and by now the old one is past its notAfter on every clock: a better grade that came by itself. */
+const hasExpiredSince = ({ plan, end }: Rotation, now: Instant): boolean =>
+  end?.how === "closed" && end.grade === "SUPERSEDED" && isExpired(plan, now);
+
+/** Signs a receipt, or the addendum to one, and adds it to the log. After a crash the one in the log is the one. */
+async function write(
+  directory: string,
+  runner: Runner,
+  ports: Ports,
+  rotation: Rotation,
+  addendumTo: Sha256 | undefined,
+): Promise<string> {
+  const key = await openSigningKey(ports.secrets, signingKeyName);
+  await keepPin(directory, publicKeyOf(signerOf(key)));
+  const log = openReceiptLog(directory, `gyre.dev/receipts/${key.keyId.slice(7, 23)}`);
+  const newest = await log.find(rotation.id);
+  const kept =
+    newest !== undefined && parseStatement(newest.envelope).predicate.addendumTo === addendumTo ? newest : undefined;
+  const receipt = receiptOf(runner.lineage, rotation, await ports.journal.head(), await version());
+  const signed = {
+    ...(addendumTo === undefined ? receipt : { ...expiredSince(receipt, rotation), addendumTo }),
+    log: await log.head(),
+    signers: [signerOf(key)],
+  };
+  const place = await log.append(kept?.envelope ?? signStatement(statementOf(signed), [key]), [key]);
+  await runner.append({
+    type: "ReceiptWritten",
+    rotation: rotation.id,
+    digest: `sha256:${place.leaf}`,
+    index: place.index,
+  });
+  return receiptFile(directory, place.index);
+}
+
+/** What changed since the receipt that is added to: time alone. Nobody was looked at again, and it says so. */
+function expiredSince(receipt: ReturnType<typeof receiptOf>, { plan }: Rotation): ReturnType<typeof receiptOf> {
+  const at = iso(plan.from?.notAfter ?? 0);
+  return {
+    ...receipt,
+    grade: "EXPIRED",
+    verdicts: receipt.verdicts.map((one) =>
+      one.verdict === "superseded"
+        ? { ...one, verdict: "expired", at, what: `g${plan.from?.number} is past its notAfter` }
+        : one,
+    ),
+    notProvable: [
+      `that anybody refuses g${plan.from?.number} for its date: this addendum rests on its notAfter, ${at}`,
+    ],
   };
 }
 
