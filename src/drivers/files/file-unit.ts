@@ -233,21 +233,16 @@ export class FileUnit {
 
   async #renameAll(contents: Contents): Promise<void> {
     const changed: UnitFile[] = [];
-    try {
-      // Everything that needs room comes before the first rename: a full disk leaves all files as they were.
-      for (const file of this.files) {
-        const content = contents[file.role];
-        if (content !== undefined && (await isInPlace(file.path, content))) continue;
-        changed.push(file);
-        if (content !== undefined) await stageFile(this.#disk, file.path, content.bytes, content.who);
-      }
-      for (const { role, path } of changed) {
-        if (contents[role] === undefined) await unlinkIfThere(this.#disk, path);
-        else await this.#disk.rename(temporaryOf(path), path);
-      }
-    } catch (error) {
-      for (const { path } of changed) await destroyFile(this.#disk, temporaryOf(path)).catch(() => undefined);
-      throw error;
+    // Everything that needs room comes before the first rename: a full disk leaves all files as they were.
+    for (const file of this.files) {
+      const content = contents[file.role];
+      if (content !== undefined && (await isInPlace(file.path, content))) continue;
+      changed.push(file);
+      if (content !== undefined) await stageFile(this.#disk, file.path, content.bytes, content.who);
+    }
+    for (const { role, path } of changed) {
+      if (contents[role] === undefined) await unlinkIfThere(this.#disk, path);
+      else await this.#disk.rename(temporaryOf(path), path);
     }
     for (const directory of new Set(changed.map(({ path }) => dirname(path)))) {
       await syncDirectory(this.#disk, directory);
