@@ -117,38 +117,32 @@ function keyItem(block: PemBlock, where: string): Item {
 
 /** DER has no label: each reading is tried, and one that fits to the last byte is believed. */
 function derItems(bytes: Buffer, path: string): Item[] {
-  if (bytes[0] !== 0x30) return [];
-  // One buffer serves all files; what is kept must be a copy.
-  const der = Buffer.from(bytes);
-  if (isPkcs12(der)) return [{ is: "store", where: path, type: "PKCS#12" }];
-  if (!isOneSequence(der)) return [];
-  const tries: (() => Item)[] = [
-    () => ({ is: "certificate", where: path, certificate: readCertificateLazily(der, path) }),
-    () => ({ is: "crl", where: path, crl: parseCrl(der, path) }),
-    () => ({ is: "request", where: path, request: parseCsr(der, path) }),
-    () => ({ is: "key", where: path, key: readPrivateKey(der, undefined, path) }),
-  ];
-  for (const attempt of tries) {
-    try {
-      return [attempt()];
-    } catch {
-      // Not this kind.
+  if (bytes[0] === 0x30) {
+    // One buffer serves all files; what is kept must be a copy.
+    const der = Buffer.from(bytes);
+    if (isPkcs12(der)) return [{ is: "store", where: path, type: "PKCS#12" }];
+    const tries: (() => Item)[] = [
+      () => ({ is: "certificate", where: path, certificate: readCertificateLazily(der, path) }),
+      () => ({ is: "crl", where: path, crl: parseCrl(der, path) }),
+      () => ({ is: "request", where: path, request: parseCsr(der, path) }),
+      () => ({ is: "key", where: path, key: readPrivateKey(der, undefined, path) }),
+    ];
+    for (const attempt of tries) {
+      try {
+        return [attempt()];
+      } catch {
+        // Not this kind.
+      }
     }
   }
-  return /\.(der|crt|cer|cert|crl|csr|key|p8)$/i.test(path)
-    ? [{ is: "problem", where: path, problem: problem(path, "DER, but no certificate, CRL, request or private key") }]
-    : [];
+  if (!NAMED.test(path)) return [];
+  const what =
+    bytes.length === 0 ? "empty" : "by its name a certificate, CRL or key store, but nothing of that is in it";
+  return [{ is: "problem", where: path, problem: problem(path, what) }];
 }
 
-function isOneSequence(der: Buffer): boolean {
-  try {
-    const reader = new DerReader(der, "file");
-    reader.element(TAG.sequence);
-    return reader.done;
-  } catch {
-    return false;
-  }
-}
+/** Names that promise something of ours. `.key` does not: DNSSEC, GnuPG and others use it too. */
+const NAMED = /\.(pem|der|crt|cer|cert|crl|csr|p12|pfx|jks)$/i;
 
 /** PFX (RFC 7292 section 4): version 3, then a ContentInfo of type data (1.2.840.113549.1.7.1). BER from Java and Windows too. */
 function isPkcs12(der: Buffer): boolean {

@@ -146,8 +146,8 @@ describe("one file", () => {
       notBefore: now,
       notAfter: now + DAY,
     });
-    const bundle = await finds(write("bundle.pem", root.pem + stranger.pem));
-    expect(bundle.map((one) => (one as FoundCertificate).chain)).toEqual([undefined, undefined]);
+    const bundle = await finds(write("bundle.pem", root.pem + root.pem + stranger.pem));
+    expect(bundle.map((one) => (one as FoundCertificate).chain)).toEqual([undefined, undefined, undefined]);
   });
 
   test("every other kind, PEM and DER", async () => {
@@ -317,8 +317,8 @@ describe("a directory", () => {
     write("b/c/three.crt", leaf.pem);
     write(".kube/ca.crt", root.pem);
     write("notes.txt", "0 is no certificate");
+    write("id.key", "0 is no key");
     write("image.bin", Buffer.from([0x30, 0x82, 0xff, 0xff, 1, 2, 3]));
-    write("empty.pem", "");
     expect(words(await finds())).toEqual([
       "certificate a.pem:1",
       "CA .kube/ca.crt:1",
@@ -345,10 +345,8 @@ describe("a directory", () => {
     execFileSync("mkfifo", [join(folder, "pipe.pem")]);
     write("a.pem", leaf.pem);
     expect(words(await finds())).toEqual(["certificate a.pem:1"]);
-    expect(words(await finds([join(folder, "pipe.pem"), "/dev/null"]))).toEqual([
-      "problem pipe.pem",
-      "problem /dev/null",
-    ]);
+    const named = await finds([join(folder, "pipe.pem"), "/dev/null"]);
+    expect(named.map((one) => one.what === "problem" && one.message)).toEqual(Array(2).fill("not a regular file"));
   });
 
   test("damaged files are told and stop nothing; whole blocks before the damage are told too", async () => {
@@ -358,6 +356,9 @@ describe("a directory", () => {
     write("d.key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
     write("e.der", Buffer.from([0x30, 0x03, 0x02, 0x01, 0x00]));
     write("f.pem", leaf.pem);
+    write("g.pem", "");
+    write("h.crt", "0 is no certificate");
+    write("i.p12", Buffer.from("3003020103", "hex"));
     expect(words(await finds())).toEqual([
       "problem d.key:1",
       "certificate a.pem:1",
@@ -366,6 +367,9 @@ describe("a directory", () => {
       "problem c.pem:2",
       "problem e.der",
       "certificate f.pem:1",
+      "problem g.pem",
+      "problem h.crt",
+      "problem i.p12",
     ]);
   });
 
@@ -390,9 +394,19 @@ describe("a directory", () => {
     expect(peak("many", 800) - peak("few", 20)).toBeLessThan(40);
   });
 
-  test("an abort ends it", async () => {
-    write("a.pem", leaf.pem);
+  test("an abort ends it, before and within", async () => {
+    write("0.pem", leaf.pem);
     await expect(finds(folder, { signal: AbortSignal.abort(new Error("enough")) })).rejects.toThrow("enough");
+    // More than one slice of reading; the rest of the slice may still be told.
+    for (let i = 1; i < 5000; i++) linkSync(join(folder, "0.pem"), join(folder, `${i}.pem`));
+    const abort = new AbortController();
+    let told = 0;
+    const stopped = (async () => {
+      for await (const _ of scan([folder], { now, signal: abort.signal }))
+        if (++told === 10) abort.abort(new Error("enough"));
+    })();
+    await expect(stopped).rejects.toThrow("enough");
+    expect(told).toBeLessThan(5000);
   });
 });
 
@@ -453,6 +467,13 @@ users: [ { name: admin, user: { ${user} } } ]
     expect(codes(all[2])).toEqual(["key-permissions"]);
   });
 
+  test("a certificate in DER is still itself after the next file was read", async () => {
+    write("admin.der", leaf.der);
+    write("admin.key", keyPem(keys.leaf));
+    const all = await finds(write("config", config("client-certificate: admin.der, client-key: admin.key", "")));
+    expect(all[0]).toMatchObject({ fingerprint: leaf.fingerprint, key: { matches: true } });
+  });
+
   test("tokens, passwords and plugins are noted and not told", async () => {
     const all = await finds(
       write(
@@ -481,6 +502,7 @@ users: [ { name: admin, user: { ${user} } } ]
     write("c.yaml", "kind: Deployment\n");
     const all = await finds();
     expect(words(all)).toEqual(["problem a.yaml", "problem b.yaml#user/x"]);
+    expect(all[1]).toMatchObject({ message: "client-certificate-data is not base64" });
     expect(JSON.stringify(all)).not.toContain("hunter2");
   });
 });
