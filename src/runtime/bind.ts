@@ -12,7 +12,7 @@ import { GyreError } from "../errors.ts";
 import type { CredentialManifest, IssuerManifest, Manifests } from "../manifest/manifest.ts";
 import type { Clock } from "./clock.ts";
 import { crlTarget } from "./crl-target.ts";
-import type { Bound, Parties } from "./parties.ts";
+import type { Bound, BoundIssuer, Parties } from "./parties.ts";
 
 interface Instances {
   readonly target: Target;
@@ -93,13 +93,18 @@ export class Issuers {
     return found;
   }
 
-  async get(name: string, purpose: Purpose): Promise<LookedAt> {
-    const opened = this.#open.get(name);
+  async get(name: string, purpose: Purpose): Promise<BoundIssuer> {
+    const manifest = this.manifest(name);
+    return { id: name, driver: manifest.driver.driver, ...(await this.#get(manifest, purpose)) };
+  }
+
+  async #get(manifest: IssuerManifest, purpose: Purpose): Promise<LookedAt> {
+    const opened = this.#open.get(manifest.name);
     if (opened !== undefined) return { instance: await opened };
     // One that was only looked at is not kept: by the next time it may have been created.
-    if (purpose === "ask") return lookAtIssuer(this.manifest(name), this.#clock);
-    const opening = openIssuer(this.manifest(name), this.#clock);
-    this.#open.set(name, opening);
+    if (purpose === "ask") return lookAtIssuer(manifest, this.#clock);
+    const opening = openIssuer(manifest, this.#clock);
+    this.#open.set(manifest.name, opening);
     return { instance: await opening };
   }
 }
@@ -123,19 +128,13 @@ async function openIssuer({ driver, baseDir }: IssuerManifest, clock: Clock): Pr
 }
 
 /** Everything one credential's rotation talks to. A CRL's places are its targets; a certificate's CRL places carry its refusal. */
-export async function bindParties(
+export function bindParties(
   manifest: CredentialManifest,
   manifests: Manifests,
-  issuers: Issuers,
-  purpose: Purpose,
+  issuer: BoundIssuer,
   previousCrl: () => Promise<string | undefined>,
-): Promise<Parties> {
+): Parties {
   const { baseDir } = manifest;
-  const issuer = {
-    id: manifest.issuer,
-    driver: issuers.manifest(manifest.issuer).driver.driver,
-    ...(await issuers.get(manifest.issuer, purpose)),
-  };
   const proof = {
     issuer,
     presenters: bindAll("presenter", manifest.presenters, baseDir),

@@ -1,40 +1,156 @@
-import type { CredentialManifest } from "../manifest/manifest.ts";
-import type { Diagnosis, Planned } from "./api.ts";
+import { randomBytes } from "node:crypto";
+import type { Target } from "../drivers/roles.ts";
+import { emptyLineage, type Lineage } from "../engine/state.ts";
+import { GyreError } from "../errors.ts";
+import type { SecretStore } from "../journal/secret-store.ts";
+import type { CredentialManifest, IssuerManifest, Manifests } from "../manifest/manifest.ts";
+import type { CredentialStatus, Diagnosis, Planned } from "./api.ts";
+import { bindAll, bindParties } from "./bind.ts";
 import type { Clock } from "./clock.ts";
+import { rotationTag } from "./context.ts";
+import { issuerAllows, issuerAnswers, issuerCrl, issuerLives } from "./doctor/issuer.ts";
+import { type Check, type Entry, failed, type Patient, problem } from "./doctor/patient.ts";
+import { grade, outstanding, policy, quiet } from "./doctor/policy.ts";
+import { presenters } from "./doctor/presenters.ts";
+import { reloads } from "./doctor/reloads.ts";
+import { sensors } from "./doctor/sensors.ts";
+import { journal, lock, oldKey, secretsFailed, secretsIfThere, stateDirectory } from "./doctor/state.ts";
+import { targets } from "./doctor/targets.ts";
+import { trustStores } from "./doctor/trust-stores.ts";
+import { verifiers } from "./doctor/verifiers.ts";
+import { findInPlace } from "./found.ts";
 import { resolveInventory } from "./inventory.ts";
-import type { Parties } from "./parties.ts";
+import type { BoundIssuer, Parties } from "./parties.ts";
+
+/** Every question, in the order in which somebody would solve what it finds: each `about` is told when it throws. */
+const checks: readonly { readonly about: string; readonly check: Check }[] = [
+  { about: "state", check: stateDirectory },
+  { about: "lock", check: lock },
+  { about: "journal", check: journal },
+  { about: "secrets", check: oldKey },
+  { about: "issuer", check: issuerAnswers },
+  { about: "issuer", check: issuerLives },
+  { about: "issuer", check: issuerAllows },
+  { about: "CRL", check: issuerCrl },
+  { about: "targets", check: targets },
+  { about: "trust stores", check: trustStores },
+  { about: "reloads", check: reloads },
+  { about: "presenters", check: presenters },
+  { about: "verifiers", check: verifiers },
+  { about: "sensors", check: sensors },
+  { about: "policy", check: policy },
+  { about: "quiet", check: quiet },
+  { about: "outstanding", check: outstanding },
+  { about: "grade", check: grade },
+];
+
+/** What the doctor is given to look with. Each may fail: then that is told, and the rest is looked at all the same. */
+export interface Examination {
+  readonly manifest: CredentialManifest;
+  readonly manifests: Manifests;
+  readonly issuerManifest: IssuerManifest;
+  readonly stateDirectory: string;
+  readonly clock: Clock;
+  issuer(): Promise<BoundIssuer>;
+  lineage(): Promise<Lineage>;
+  planned(): Promise<Planned>;
+  crl(): Promise<CredentialStatus | undefined>;
+}
 
 /** A credential of the manifest against reality, before anything changes. Reads and dials; writes nothing. */
-export async function diagnose(
-  manifest: CredentialManifest,
-  planned: Planned | unknown,
-  open: () => Promise<Parties>,
-  _stateDirectory: string,
-  _clock: Clock,
-): Promise<Diagnosis[]> {
-  let parties: Parties;
-  try {
-    parties = await open();
-  } catch (error) {
-    return [
-      {
-        level: "problem",
-        about: `issuer ${manifest.issuer}`,
-        what: error instanceof Error ? error.message : String(error),
-      },
-    ];
+export async function diagnose(examination: Examination): Promise<Diagnosis[]> {
+  const found: Diagnosis[] = [];
+  const patient = await admit(examination, found);
+  for (const { about, check } of checks) {
+    try {
+      found.push(...(await check(patient)));
+    } catch (error) {
+      found.push(failed(about === "issuer" ? `issuer ${patient.issuer.name}` : about, error));
+    }
   }
-  const { inventory } = await resolveInventory(parties);
-  const unresolved = inventory.unresolved.map(({ of, why }): Diagnosis => ({ level: "problem", about: of, what: why }));
-  return [...unresolved, ...gradeOf(planned)];
+  return onlyOnce(found);
 }
 
-function gradeOf(planned: Planned | unknown): Diagnosis[] {
-  if (planned instanceof Error) return [{ level: "problem", about: "plan", what: planned.message }];
-  const { plan } = planned as Planned;
-  if (plan === undefined) return [];
-  return [
-    { level: "ok", about: "grade", what: `${plan.grade.reachable}: ${plan.grade.why}` },
-    ...plan.notices.map((notice): Diagnosis => ({ level: "warning", about: "plan", what: notice })),
-  ];
+/** What ends a plan is found by a check as well, and told there with its place. */
+function onlyOnce(found: readonly Diagnosis[]): Diagnosis[] {
+  const summing = ["plan", "in place"];
+  const told = new Set(found.filter(({ about }) => !summing.includes(about)).map(({ what }) => what));
+  return found.filter(({ about, what }, index) => {
+    if (summing.includes(about) && told.has(what)) return false;
+    return (
+      found.findIndex((other) => other.what === what && (other.about === about || summing.includes(about))) === index
+    );
+  });
 }
+
+async function admit(examination: Examination, found: Diagnosis[]): Promise<Patient> {
+  const { manifest, manifests, issuerManifest, clock } = examination;
+  const told = (about: string) => (error: unknown) => void found.push(failed(about, error));
+  const lineage = await examination.lineage().catch(told("journal"));
+  const issuer = await examination.issuer().catch(told(`issuer ${manifest.issuer}`));
+  const bound = issuer ?? noIssuer(issuerManifest, found.at(-1)?.what);
+  const parties = bindParties(manifest, manifests, bound, async () => undefined);
+  const written = lineage ?? emptyLineage();
+  const inPlace = await findInPlace(parties.targets, manifest, written).catch(told("in place"));
+  const resolved = await resolveInventory(parties);
+  found.push(
+    ...resolved.inventory.unresolved.map(({ of, why }) => problem(of, why, "correct it: a rotation would hold")),
+  );
+  const planned =
+    issuer === undefined || lineage === undefined ? undefined : await examination.planned().catch(told("plan"));
+  let secrets: SecretStore | undefined;
+  try {
+    secrets = await secretsIfThere(examination.stateDirectory);
+  } catch (error) {
+    found.push(secretsFailed(error));
+  }
+  const crl = await examination.crl();
+  const ours = written.active === undefined ? `doctor${randomBytes(4).toString("hex")}` : rotationTag(written.active);
+  const tag = `${ours}.${randomBytes(4).toString("hex")}`;
+  return {
+    ...{ manifest, issuer: issuerManifest, parties, lineage: written, resolved, clock, ours },
+    ...placesOf(examination, parties),
+    stateDirectory: examination.stateDirectory,
+    step: { op: "doctor", signal: new AbortController().signal, tag },
+    ...(inPlace === undefined ? {} : { found: inPlace }),
+    ...(planned === undefined ? {} : { planned }),
+    ...(crl === undefined ? {} : { crl: { name: crl.name, ...(crl.due === undefined ? {} : { due: crl.due }) } }),
+    ...(secrets === undefined ? {} : { secrets }),
+  };
+}
+
+/** Stands for one that could not be opened, so that the rest can be looked at. */
+function noIssuer({ name, driver }: IssuerManifest, why = "it could not be opened"): BoundIssuer {
+  const gone = async () => {
+    throw new GyreError({ code: "issuer", message: why });
+  };
+  return { id: name, driver: driver.driver, instance: { can: {}, issue: gone, check: gone } };
+}
+
+/** The driver instances beside their settings. A CRL's places are looked at as what they are, trust stores. */
+function placesOf({ manifest, manifests }: Examination, parties: Parties): Pick<Patient, "targets" | "stores"> {
+  if (manifest.kind === "crl")
+    return {
+      targets: [],
+      stores: entries(
+        bindAll("trustStore", manifest.trustStores, manifest.baseDir),
+        manifest.trustStores,
+        manifest.baseDir,
+      ),
+    };
+  const crl = manifests.credentials.find((other) => other.kind === "crl" && other.issuer === manifest.issuer);
+  const holder = manifest.strategy === "overlap" || crl === undefined ? manifest : crl;
+  // Certificates that no verifier can refuse by it do not depend on the issuer's CRL.
+  const refusing = holder === manifest || manifest.verifiers.some(({ settings }) => settings.refuses === "crl");
+  return {
+    targets: entries<Target>(parties.targets, manifest.targets, manifest.baseDir),
+    stores: refusing ? entries(parties.trustStores, holder.trustStores, holder.baseDir) : [],
+  };
+}
+
+const entries = <T>(
+  bound: readonly Entry<T>["bound"][],
+  given: readonly { readonly settings: object }[],
+  baseDir: string,
+): Entry<T>[] =>
+  bound.map((one, index) => ({ bound: one, settings: given[index]!.settings as Entry<T>["settings"], baseDir }));

@@ -168,8 +168,16 @@ export class FileEstate implements Estate {
 
   async doctor(name: string) {
     const manifest = this.#manifest(name);
-    const planned = await this.plan(name, { now: true }).catch((error: unknown) => error);
-    return diagnose(manifest, planned, () => this.#parties(manifest, "ask"), this.stateDirectory, this.#clock);
+    const { issuer } = manifest;
+    const crl = this.#manifests.credentials.find((other) => other.kind === "crl" && other.issuer === issuer);
+    return diagnose({
+      ...{ manifest, manifests: this.#manifests, issuerManifest: this.#issuers.manifest(issuer) },
+      ...{ stateDirectory: this.stateDirectory, clock: this.#clock },
+      issuer: () => this.#issuers.get(issuer, "ask"),
+      lineage: async () => readLineage({ journal: await this.#journal(name) }),
+      planned: () => this.plan(name, { now: true }),
+      crl: async () => (crl === undefined || crl === manifest ? undefined : this.#statusOf(crl)),
+    });
   }
 
   async close(): Promise<void> {}
@@ -200,8 +208,9 @@ export class FileEstate implements Estate {
     return this.#secrets;
   }
 
-  #parties(manifest: CredentialManifest, purpose: Purpose): Promise<Parties> {
-    return bindParties(manifest, this.#manifests, this.#issuers, purpose, async () => {
+  async #parties(manifest: CredentialManifest, purpose: Purpose): Promise<Parties> {
+    const issuer = await this.#issuers.get(manifest.issuer, purpose);
+    return bindParties(manifest, this.#manifests, issuer, async () => {
       const lineage = await readLineage({ journal: await this.#journal(manifest.name) });
       const before = lineage.active?.plan.from;
       if (before === undefined) return undefined;
