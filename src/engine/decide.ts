@@ -1,7 +1,18 @@
 import { membersFor } from "./claims.ts";
 import type { OpId } from "./events.ts";
 import { type Finding, findingOf, reasonsOf, waivedMembers } from "./finding.ts";
-import type { ClaimName, Digest, ErrorData, Grade, Instant, Plan, Reason, StageName, StepRef } from "./model.ts";
+import type {
+  ClaimName,
+  Digest,
+  ErrorData,
+  Grade,
+  Instant,
+  Millis,
+  Plan,
+  Reason,
+  StageName,
+  StepRef,
+} from "./model.ts";
 import { quietUntil } from "./quiet.ts";
 import { opKey, type Rotation, type StepState } from "./state.ts";
 import { asked, type Passage, type Stage, type Strategy } from "./strategies/strategy.ts";
@@ -244,14 +255,24 @@ function quietWindow(rotation: Rotation, stage: Stage, now: Instant): Move | und
   const disturbed = [...(silent?.values() ?? [])].filter((seen) => seen.saw !== "yes" && seen.at >= rotation.takenUpAt);
   const { quiet, timing } = rotation.plan;
   const overdue = stageStart(rotation) + quiet.window + timing.patience;
-  // A use from before this runner took it up, whose window ends soon: that is waited for, and nobody is called.
-  const endsSoon = (rotation.disturbedAt ?? 0) < rotation.takenUpAt && until - now <= timing.patience;
-  if (disturbed.length > 0 && now >= overdue && !endsSoon) {
+  if (disturbed.length > 0 && now >= overdue && !endsSoon(rotation, until - now)) {
     // Only the disturbed ones: the others are not due before the window ends.
     const finding = { ...findingOf(rotation, "silent", now), missing: [] };
     return { move: "hold", stage: stage.name, reasons: reasonsOf(rotation, finding, now) };
   }
   return { move: "wait", stage: stage.name, until, why: `quiet window: ${quiet.why}` };
+}
+
+/** So long a remainder of a quiet window is waited for in one run, whatever its runner's limit (a minute, by default). */
+const shortRemainder: Millis = 30_000;
+
+/**
+ * A runner that takes a rotation up finds what happened before it came: a use while the rotation was held, a sensor that
+ * was mended. Where the window that this began again ends soon it is waited for, once, and nobody is called.
+ */
+function endsSoon(rotation: Rotation, remainder: Millis): boolean {
+  const looks = rotation.rounds.filter((round) => round.claim === "silent" && round.at >= rotation.takenUpAt);
+  return looks.length === 1 && remainder <= Math.min(shortRemainder, rotation.plan.timing.patience);
 }
 
 /** A sensor's silence counts from a moment it was proven alive, so each is looked at when its window begins, not only at its end. */
@@ -287,9 +308,9 @@ function unmet(rotation: Rotation, stage: Stage, names: readonly ClaimName[], no
   );
   if (unseen.length > 0) return observe(stage, unseen);
   const lastLook = Math.max(rotation.takenUpAt, ...open.map((finding) => looks(finding.claim).at(-1)?.at ?? 0));
-  const tooFew = open.some(
-    (finding) => looks(finding.claim).length < looksBeforeHold && now - badSince(rotation, finding) < patience,
-  );
+  // Bad for longer than the patience over as many short runs as it took, and just seen to be so, is as good as three looks.
+  const known = (finding: Finding): boolean => now - badSince(rotation, finding) >= patience && now < lastLook + poll;
+  const tooFew = open.some((finding) => looks(finding.claim).length < looksBeforeHold && !known(finding));
   const patient = now - waitingSince(rotation) < patience || tooFew;
   if (!patient) {
     return { move: "hold", stage: stage.name, reasons: open.flatMap((finding) => reasonsOf(rotation, finding, now)) };
@@ -321,19 +342,41 @@ function observe(stage: Stage, findings: readonly Finding[]): Move {
   return { move: "observe", stage: stage.name, looks };
 }
 
-/** Undo, last stage first: each stage's way back, then the findings that show it worked. */
+/** Undo, last stage first: each stage's way back, then the findings that show it worked; at the end all of them once more. */
 function goBack(rotation: Rotation, strategy: Strategy, now: Instant, why: string): Move {
-  const begun = strategy.filter((stage) => stageBegun(rotation, stage)).reverse();
-  for (const stage of begun) {
-    if (stage.undo === "none") continue;
-    const undo = { ...stage.undo, steps: (plan: Plan) => undoable(rotation, stage, plan) };
-    const next =
-      nextStep(rotation, stage, `undo-${stage.name}`, undo, now) ??
-      unmet(rotation, stage, showable(undo.claims(rotation.plan), rotation.plan, now), now);
+  const ways = strategy
+    .filter((stage) => stageBegun(rotation, stage))
+    .reverse()
+    .flatMap((stage) => wayBack(rotation, stage));
+  const claimsOf = ({ way }: WayBack): readonly ClaimName[] => showable(way.claims(rotation.plan), rotation.plan, now);
+  for (const [index, one] of ways.entries()) {
+    const next = nextStep(rotation, one.stage, undoPrefix(one.stage), one.way, now);
     if (next !== undefined) return next;
+    // The next way back was begun on these findings; its own effects outdate them, and the end asks again.
+    if (ways.slice(index + 1).some((later) => isBegun(rotation, later))) continue;
+    const open = unmet(rotation, one.stage, claimsOf(one), now);
+    if (open !== undefined) return open;
   }
-  return { move: "reverted", why };
+  const [first] = ways;
+  const all = [...new Set(ways.flatMap(claimsOf))];
+  return (first === undefined ? undefined : unmet(rotation, first.stage, all, now)) ?? { move: "reverted", why };
 }
+
+interface WayBack {
+  readonly stage: Stage;
+  readonly way: Passage;
+}
+
+const undoPrefix = (stage: Stage): string => `undo-${stage.name}`;
+
+function wayBack(rotation: Rotation, stage: Stage): WayBack[] {
+  const { undo } = stage;
+  if (undo === "none") return [];
+  return [{ stage, way: { claims: undo.claims, steps: (plan) => undoable(rotation, stage, plan) } }];
+}
+
+const isBegun = (rotation: Rotation, { stage, way }: WayBack): boolean =>
+  way.steps(rotation.plan).some((step) => rotation.steps.has(opKey(opOf(rotation, undoPrefix(stage), step, 1))));
 
 /** An old one that expired is put back where it was, but nobody can be asked to take it. */
 const showable = (names: readonly ClaimName[], { from }: Plan, now: Instant): readonly ClaimName[] =>

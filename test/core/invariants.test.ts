@@ -316,6 +316,8 @@ function unfounded(world: World): string[] {
       begun = true;
       goneOn = seq;
     }
+    // Cut off, it may have been done.
+    if (event.type === "StepFailed" && removing.test(event.op) && event.error.retry === "read back") begun = true;
     if (event.type !== "StepIntended" || !removing.test(event.op)) continue;
     // Once begun, only who comes later asks again, and not for what is no longer so.
     if (begun && takenUp < goneOn) continue;

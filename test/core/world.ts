@@ -291,13 +291,13 @@ export class World {
 
   // ---- ground truth --------------------------------------------------------------------------------------------------
 
-  /** I1: every server that is there accepts something consumers hold: what is stored, or what was stored before it. */
+  /** I1: every server that is there and answers accepts something consumers hold: what is stored, or what was stored before it. */
   #everybodyIsServed(): void {
     if (this.stored === undefined) return;
     const held = [this.stored, ...(this.previous === undefined ? [] : [this.previous])].map((unit) =>
       leafOf(unit.certificate),
     );
-    for (const replica of this.replicas)
+    for (const replica of this.replicas.filter((one) => !one.gone && !this.isDown(one)))
       if (!held.some((one) => this.judge(replica, one) === "accepted"))
         this.violations.push(`I1: ${replica.id} accepts nothing that is in use, ${this.since()} ms after the start`);
   }
