@@ -15,6 +15,7 @@ const MEANINGS: Readonly<Record<string, { code: "disk" | "permission" | "input";
   EACCES: { code: "permission", seen: "permission denied", next: "give this user write access to the directory" },
   EPERM: { code: "permission", seen: "operation not permitted", next: "run as root or as the owner, or change owner" },
   ENOENT: { code: "input", seen: "no such file or directory", next: "create the directory, or correct the path" },
+  ENXIO: { code: "input", seen: "it is a socket or a device", next: "name a file" },
   ENOTDIR: { code: "input", seen: "a part of the path is no directory", next: "correct the path" },
   EISDIR: { code: "input", seen: "it is a directory", next: "name a file" },
   ELOOP: { code: "input", seen: "too many symbolic links", next: "correct the path" },

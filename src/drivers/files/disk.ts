@@ -1,6 +1,7 @@
 import * as fs from "node:fs/promises";
-import { constants, type FileHandle, lstat, readFile, readlink, stat } from "node:fs/promises";
+import { constants, type FileHandle, lstat, readlink, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { GyreError } from "../../errors.ts";
 import { errnoOf } from "./disk-error.ts";
 import { lockDirectory } from "./lock.ts";
 
@@ -61,9 +62,36 @@ export async function lookThrough(path: string) {
   return stat(path).catch((error: unknown) => absent(error));
 }
 
-/** The content behind a path; undefined when there is none. Raw errno errors. */
+/** Far beyond any key, chain, CRL or key store; reading a device by mistake must end. */
+const MOST_BYTES = 64 * 1024 * 1024;
+
+/**
+ * The content behind a path; undefined when there is none. Raw errno errors; GyreError `input` for what is no regular
+ * file: reading a pipe would wait for ever for somebody to write, and reading a device has effects or no end.
+ */
 export async function contentOf(path: string): Promise<Buffer | undefined> {
-  return readFile(path).catch((error: unknown) => absent(error));
+  // Without O_NONBLOCK the open itself waits where the path is a pipe that nobody writes to.
+  const handle = await fs
+    .open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+    .catch((error: unknown) => absent(error));
+  if (handle === undefined) return undefined;
+  try {
+    const seen = await handle.stat();
+    if (!seen.isFile() && !seen.isDirectory()) throw notReadable(path, "is a pipe, a device or a socket");
+    if (seen.size > MOST_BYTES) throw notReadable(path, `has ${seen.size} bytes, more than ${MOST_BYTES}`);
+    return await handle.readFile();
+  } finally {
+    await handle.close();
+  }
+}
+
+function notReadable(path: string, what: string): GyreError {
+  return new GyreError({
+    code: "input",
+    message: `${path} ${what}; it was not read, and nothing was written`,
+    where: path,
+    next: "name a file that holds certificates or keys, or put one in its place",
+  });
 }
 
 /** Where a symbolic link leads; undefined when there is no link. Raw errno errors. */

@@ -1,6 +1,6 @@
-import { readFile } from "node:fs/promises";
 import { GyreError } from "../../errors.ts";
 import { Secret } from "../../pki/secret.ts";
+import { contentOf } from "./disk.ts";
 import { errnoOf } from "./disk-error.ts";
 import { pathFrom } from "./reload.ts";
 
@@ -16,18 +16,23 @@ export async function readPassword(
 ): Promise<Secret> {
   if (typeof setting === "string") return Secret.of(setting);
   const path = pathFrom(baseDir, setting.file);
-  let bytes: Buffer;
+  let bytes: Buffer | undefined;
   try {
-    bytes = await readFile(path);
+    bytes = await contentOf(path);
   } catch (error) {
+    if (error instanceof GyreError) throw error;
     const name = errnoOf(error);
     throw new GyreError({
       code: name === "EACCES" ? "permission" : "input",
-      message: `reading the ${what} from ${path}: ${name === "ENOENT" ? "no such file" : (name ?? "failed")}; nothing written`,
+      message: `reading the ${what} from ${path}: ${name ?? "failed"}; nothing written`,
       where: path,
-      next: "create it, or correct the path",
+      next: "let the user that runs gyre read it, or correct the path",
       cause: error,
     });
+  }
+  if (bytes === undefined) {
+    const message = `reading the ${what} from ${path}: no such file; nothing written`;
+    throw new GyreError({ code: "input", message, where: path, next: "create it, or correct the path" });
   }
   const end = bytes.findIndex((byte) => byte === 0x0a || byte === 0x0d);
   const secret = Secret.of(end === -1 ? bytes : bytes.subarray(0, end));
