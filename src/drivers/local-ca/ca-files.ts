@@ -7,7 +7,7 @@ import { exportPrivateKey, generateKey } from "../../pki/keys.ts";
 import type { Secret } from "../../pki/secret.ts";
 import { contentOf, createFile, destroyFile, lookAt, realDisk, syncDirectory, whileLocked } from "../files/disk.ts";
 import { diskError } from "../files/disk-error.ts";
-import { constraintsOf, type Permitted } from "./policy.ts";
+import { constraintsOf, type Permitted, unusable } from "./policy.ts";
 import type { LocalCaSettings } from "./settings.ts";
 
 /** What a CA was created with; the manifest may not say otherwise later. Absent beside a CA that was brought. */
@@ -78,8 +78,8 @@ async function readFiles(directory: string): Promise<CaFiles | undefined> {
   const rootPem = await read(ROOT.certificate);
   if (rootPem === undefined) return undefined;
   const issuingPem = await read(ISSUING.certificate);
-  const given = parseCertificates(rootPem, join(directory, ROOT.certificate));
-  const own = issuingPem === undefined ? [] : parseCertificates(issuingPem, join(directory, ISSUING.certificate));
+  const given = certificatesIn(rootPem, join(directory, ROOT.certificate));
+  const own = issuingPem === undefined ? [] : certificatesIn(issuingPem, join(directory, ISSUING.certificate));
   const names = own.length === 0 ? ROOT : ISSUING;
   if ((await lookAt(join(directory, names.key))) === undefined)
     throw halfThere(directory, names.certificate, names.key);
@@ -91,6 +91,14 @@ async function readFiles(directory: string): Promise<CaFiles | undefined> {
   };
 }
 
+function certificatesIn(pem: Buffer, path: string): Certificate[] {
+  try {
+    return parseCertificates(pem, path);
+  } catch (error) {
+    throw unusable(error, "CA certificate", path);
+  }
+}
+
 function parseRecord(bytes: Buffer, where: string): CreatedWith {
   try {
     const value: unknown = JSON.parse(bytes.toString("utf8"));
@@ -99,7 +107,12 @@ function parseRecord(bytes: Buffer, where: string): CreatedWith {
     // told below
   }
   const next = "put it back from a backup, or remove it to use the CA as one that was brought";
-  throw new GyreError({ code: "damaged", message: `${where} does not say how the CA was created`, where, next });
+  throw new GyreError({
+    code: "damaged",
+    message: `${where} does not say how the CA was created; nothing was issued`,
+    where,
+    next,
+  });
 }
 
 /** The first certificate signs; each further one must have signed the one before, up to a root. */

@@ -12,11 +12,12 @@ import type { Secret } from "../../pki/secret.ts";
 import { contentOf } from "../files/disk.ts";
 import { diskError } from "../files/disk-error.ts";
 import { readPassword } from "../files/password.ts";
+import { mustBeWritable } from "../files/preflight.ts";
 import { pathFrom } from "../files/reload.ts";
 import type { DriverFacts, Issued, IssueOrder, Issuer, Named, Step } from "../roles.ts";
 import { type CaFiles, type CreatedWith, createdWith, openFiles } from "./ca-files.ts";
 import { Ledger } from "./ledger.ts";
-import { issuerError, notPermitted, words } from "./policy.ts";
+import { issuerError, notPermitted, unusable, words } from "./policy.ts";
 import { LockedQueue } from "./queue.ts";
 import type { LocalCaSettings } from "./settings.ts";
 
@@ -99,6 +100,7 @@ class DirectoryCa implements LocalCa {
   async check(): Promise<void> {
     await this.#open();
     this.#mustBeValid(this.#options.now());
+    await mustBeWritable(this.#directory, "the CA's record of what it issued");
     await this.#ledger.refresh();
   }
 
@@ -115,9 +117,13 @@ class DirectoryCa implements LocalCa {
       const message = `the CA key ${keyPath} is not there; nothing was issued`;
       throw new GyreError({ code: "input", message, where: keyPath, next: "put it back" });
     }
-    const key = readPrivateKey(bytes, this.#passphrase, keyPath);
-    bytes.fill(0);
-    return prepareAuthority(certificate, key);
+    try {
+      return prepareAuthority(certificate, readPrivateKey(bytes, this.#passphrase, keyPath));
+    } catch (error) {
+      throw unusable(error, "CA key", keyPath);
+    } finally {
+      bytes.fill(0);
+    }
   }
 
   #mustBeValid(now: number): void {

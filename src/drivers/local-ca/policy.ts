@@ -60,3 +60,16 @@ export function words(ms: number): string {
 export function issuerError(message: string, next: string): GyreError {
   return new GyreError({ code: "issuer", message: `${message}; nothing was issued`, next });
 }
+
+/** What the pki room found wrong with a file of the CA, said with the file and what was left undone. */
+export function unusable(error: unknown, what: string, path: string): unknown {
+  if (!(error instanceof GyreError)) return error;
+  const named = error.message.includes(path) ? what : `${what} ${path}`;
+  return new GyreError({
+    code: error.code,
+    message: `${named}: ${error.message}; nothing was issued`,
+    where: error.where ?? path,
+    next: error.next ?? `put ${path} back from a backup, or correct the manifest`,
+    cause: error,
+  });
+}
