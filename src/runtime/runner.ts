@@ -334,8 +334,9 @@ const waiting = (rotation: Rotation, stage: StageName, until: number, why: strin
 /** Anything thrown by a driver, as data. What is not ours is a bug, and may have taken effect. */
 function errorData(error: unknown): ErrorData {
   if (error instanceof GyreError) {
-    // These say that this runner may not write any more: they end the run instead of the step.
-    if (error.code === "locked" || error.code === "damaged") throw error;
+    // Another runner is at it: that ends the run instead of the step. Damage that a driver met (a CA's record, a kept
+    // copy, an evidence file) is a step that failed; damage to the journal shows at the next append.
+    if (error.code === "locked") throw error;
     return error.toJSON();
   }
   throw error;
