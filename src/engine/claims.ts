@@ -122,14 +122,15 @@ const partiesOf: Readonly<Record<Role, (plan: Plan) => Plan["targets"]>> = {
   sensor: (plan) => plan.sensors,
 };
 
+const aboutUse: readonly ClaimName[] = ["acceptedOld", "refused", "drained"];
+
 /** The parties of the plan a claim is about: all of its role, narrowed by the facts where a claim needs an ability. */
 export function partiesFor(claim: ClaimName, plan: Plan): Plan["targets"] {
   const parties = partiesOf[claims[claim].role](plan);
   if (claim === "used") return parties.filter((party) => party.facts.mustSeeNewUse === true);
-  if (claim === "refused") return parties.filter((party) => party.facts.canRefuse === true);
   // An old CRL is nothing that a verifier accepts or refuses; its successor is proven by a canary (looks.ts).
-  if (claim === "acceptedOld")
-    return plan.kind === "crl" ? [] : parties.filter((party) => party.facts.canRefuse === true);
+  if (plan.kind === "crl" && aboutUse.includes(claim)) return [];
+  if (claim === "refused" || claim === "acceptedOld") return parties.filter((party) => party.facts.canRefuse === true);
   if (claim === "drained")
     return parties.filter((party) => party.facts.canRefuse === true && party.facts.sessions === true);
   return parties;

@@ -88,6 +88,13 @@ function quietWindow(periods: QuietPeriods, sensors: readonly Party[]): Plan["qu
 function reachableGrade(plan: Plan, declined: boolean, now: Instant): { reachable: Grade; why: string } {
   if (plan.from === undefined) return { reachable: "FIRST", why: "there is no old generation" };
   if (isExpired(plan, now)) return { reachable: "EXPIRED", why: `g${plan.from.number} has expired already` };
+  if (plan.kind === "crl") {
+    const until = new Date(plan.from.notAfter).toISOString();
+    return {
+      reachable: "SUPERSEDED",
+      why: `a CRL is replaced, never refused; copies of g${plan.from.number} kept elsewhere count until ${until}`,
+    };
+  }
   const refusing = plan.verifiers.filter((verifier) => verifier.facts.canRefuse === true).length;
   if (plan.revoke && refusing === plan.verifiers.length) {
     return {

@@ -214,6 +214,8 @@ function inRotation(lineage: Lineage, rotation: Rotation, event: Event, at: Inst
       observed(rotation, event, at, seq);
       return;
     case "StagePassed":
+      if (rotation.pending !== undefined) throw new IllegalEvent(seq, `passed while ${rotation.pending} is pending`);
+      if (hasPassed(rotation, event.stage)) throw new IllegalEvent(seq, `${event.stage} passed twice`);
       rotation.passed.push({ stage: event.stage, at, seq });
       return;
     case "Held":
@@ -240,11 +242,14 @@ function inRotation(lineage: Lineage, rotation: Rotation, event: Event, at: Inst
       return;
     case "RotationClosed":
       if (rotation.pending !== undefined) throw new IllegalEvent(seq, `closed while ${rotation.pending} is pending`);
+      if (!hasPassed(rotation, "closed")) throw new IllegalEvent(seq, "closed without its last stage");
       rotation.end = { how: "closed", at, grade: event.grade };
       lineage.current = rotation.plan.to;
       lineage.active = undefined;
       return;
     case "RotationReverted":
+      if (rotation.pending !== undefined) throw new IllegalEvent(seq, `reverted while ${rotation.pending} is pending`);
+      if (rotation.reverting === undefined) throw new IllegalEvent(seq, "reverted without being asked to");
       rotation.end = { how: "reverted", at, why: event.why };
       lineage.active = undefined;
       return;
@@ -256,6 +261,9 @@ function inRotation(lineage: Lineage, rotation: Rotation, event: Event, at: Inst
       event satisfies never;
   }
 }
+
+const hasPassed = (rotation: Rotation, stage: StageName): boolean =>
+  rotation.passed.some((entry) => entry.stage === stage);
 
 /** Looks survive for members that stayed the same instance; the rest must be looked at again. */
 function resolved(rotation: Rotation, epoch: Digest, inventory: Inventory, at: Instant): void {
@@ -325,7 +333,10 @@ function done(
     readBack: event.readBack,
     ...(event.evidence === undefined ? {} : { evidence: event.evidence }),
   });
-  if (event.generation !== undefined) lineage.generations.set(event.generation.number, event.generation);
+  const { generation, step } = event;
+  if (generation !== undefined && generation.number !== step.generation)
+    throw new IllegalEvent(seq, `${event.op} made g${generation.number} instead of g${step.generation}`);
+  if (generation !== undefined) lineage.generations.set(generation.number, generation);
   if (event.step.kind === "destroy") lineage.destroyed.add(event.step.generation);
 }
 
