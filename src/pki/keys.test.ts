@@ -218,3 +218,12 @@ it("a passphrase of any bytes works both ways", () => {
     });
   }
 });
+
+it("a key of another type is no match, and leaves nothing behind for the next key that is read", async () => {
+  const [rsa, ec] = await Promise.all([generateKey("RSA-2048"), generateKey("P-256")]);
+  const certificate = signSelfSigned(ec, { subject: "CN=ec", notBefore: 0, notAfter: 1e12 });
+  const pem = exportPrivateKey(ec);
+  expect(keyMatches(certificate, rsa)).toBe(false);
+  expect(readPrivateKey(pem).spki).toBe(ec.spki);
+  expect(keyMatches(certificate, ec)).toBe(true);
+});

@@ -223,6 +223,8 @@ export function keyMatches(
   key: PrivateKey,
 ): boolean {
   const theirs = certificate.publicKey;
+  // In Node 24 comparing keys of two types leaves an error in OpenSSL's queue, which the next key that is read trips over.
+  if (theirs.asymmetricKeyType !== key.keyObject.asymmetricKeyType) return false;
   if (!certificate.spkiDer.equals(key.spkiDer) && !theirs.equals(createPublicKey(key.keyObject))) return false;
   const challenge = randomBytes(32);
   const { hash: digest } = signatureFor(key.algorithm);
