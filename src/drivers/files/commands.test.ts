@@ -311,10 +311,14 @@ describe("reload", () => {
 
   it("not to a zombie", async () => {
     // The shell becomes a program that never asks how its child ended.
-    const parent = spawn("sh", ["-c", "sh -c 'exit 0' & echo $! > pid; exec sleep 1000"], {
-      cwd: baseDir,
-      stdio: "ignore",
-    });
+    const parent = spawn(
+      "sh",
+      ["-c", "sh -c 'until grep -q sleep /proc/$PPID/comm; do :; done' & echo $! > pid; exec sleep 1000"],
+      {
+        cwd: baseDir,
+        stdio: "ignore",
+      },
+    );
     children.push(parent);
     const pid = await untilWritten("pid");
     expect(await isGone(pid)).toBe(true);

@@ -1,6 +1,7 @@
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { testCa, testMaterial, testStep } from "../conformance/material.ts";
 import { targetConformance } from "../conformance/target.ts";
 import { targetSettings } from "./settings.ts";
 import { createFilesTarget } from "./target.ts";
@@ -36,11 +37,11 @@ for (const [name, shape] of Object.entries(shapes)) {
           await writeFile(join(baseDir, "tls.pem"), "somebody else's\n");
           return;
         }
-        const elsewhere = createFilesTarget(settings, { baseDir: await directory() });
-        const { testCa, testMaterial, testStep } = await import("../conformance/material.ts");
-        await elsewhere.deliver(await testMaterial(await testCa()), "absent", testStep());
-        const { copyFile } = await import("node:fs/promises");
-        await copyFile(elsewhere.place, join(baseDir, "tls.pem"));
+        const elsewhere = await directory();
+        const other = createFilesTarget(settings, { baseDir: elsewhere });
+        await other.deliver(await testMaterial(await testCa()), "absent", testStep());
+        await copyFile(other.place, join(baseDir, "tls.pem"));
+        await rm(elsewhere, { recursive: true });
       },
       close: () => rm(baseDir, { recursive: true }),
     };
