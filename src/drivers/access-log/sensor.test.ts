@@ -246,6 +246,27 @@ describe("a server whose clock differs", () => {
     expect(await one.alive("shop.7.t")).toBe(true);
     expect(await one.usage(old, since, "shop.7")).toMatchObject({ count: 1, last: since + 5 * minute });
   });
+  it("is read alike by a look that lags more: the beginning of a log does not move", async () => {
+    const probe = (tag: string, at: number) => line({ at, agent: `gyre-probe/shop.7.${tag}` });
+    let clock = now;
+    const one = createAccessLogSensor(
+      accessLogSettings.parse({ path: "access.log", server: "nginx", member: "10.0.0.1:443" }),
+      { baseDir: dir, now: () => clock },
+    );
+    write(probe("a", now));
+    expect(await one.alive("shop.7.a")).toBe(true);
+    const { gapUntil } = await one.usage(old, since, "shop.7");
+    expect(gapUntil).toBe(now);
+    clock = now + minute;
+    appendFileSync(path, probe("b", clock - 400));
+    expect(await one.alive("shop.7.b")).toBe(true);
+    expect(await one.usage(old, now + 1, "shop.7")).toEqual(silent);
+    // A clock that was set is followed.
+    clock = now + 2 * minute;
+    appendFileSync(path, probe("c", clock + slow));
+    expect(await one.alive("shop.7.c")).toBe(true);
+    expect(await one.usage(old, now, "shop.7")).toMatchObject({ gap: expect.stringContaining("set back") });
+  });
 });
 
 describe("a big log", () => {

@@ -20,6 +20,8 @@ export interface AccessLogOptions {
 const lookBehind = 15 * 60_000;
 /** Our probe was sent moments ago: no need to search the whole log for it. Lines. */
 const aliveWithin = 200_000;
+/** Two looks at a clock that differ by less differ by the lag of the log; by more, the clock was set. Milliseconds. */
+const lagAtMost = 1000;
 
 /** A server's access log as a sensor of who used which client certificate (N1). Never throws: what it cannot vouch for is a gap. */
 export function createAccessLogSensor(settings: AccessLogSettings, options: AccessLogOptions = {}): Sensor {
@@ -35,8 +37,10 @@ export function createAccessLogSensor(settings: AccessLogSettings, options: Acce
       const line = await findProbe(path, settings.server, tag);
       if (line === undefined) return false;
       // The probe was sent just before we are asked. When the log lags, the difference comes out too small, which
-      // makes lines look later than they are: a use is counted rather than missed.
-      clock = line.time - now();
+      // makes lines look later than they are: a use is counted rather than missed. Of several looks the one that
+      // lagged least is kept, or the beginning of a log would seem to move, a gap that never ends.
+      const seen = line.time - now();
+      clock = clock !== undefined && Math.abs(seen - clock) < lagAtMost ? Math.max(clock, seen) : seen;
       return true;
     },
     usage: (of, since, ours) => usageIn(path, settings.server, { of, since, ours, clock: clock ?? 0, now: now() }),
