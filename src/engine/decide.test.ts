@@ -355,6 +355,15 @@ describe("the quiet window", () => {
     expect(story.decides()).toMatchObject({ move: "perform", step: { kind: "retire" } });
   });
 
+  test("taken up after a use while it was held: the short rest of the window is waited for, once", () => {
+    const used = (): Story => quiet().sees("silent").at(200).takenUp().sees("silent", { log: "no" }, 175);
+    expect(used().decides(200)).toMatchObject({ move: "wait", until: later(205) });
+    expect(used().at(205).sees("silent", { log: "no" }, 204).decides()).toMatchObject({ move: "hold" });
+    expect(used().at(205).sees("silent").decides()).toMatchObject({ move: "pass" });
+    const late = quiet().sees("silent").at(200).takenUp().sees("silent", { log: "no" }, 181);
+    expect(late.decides(200)).toMatchObject({ move: "hold" });
+  });
+
   test("what is revoked by nobody needs no silence", () => {
     expect(stagesPassed(new Story({ revoke: false }).upTo("closed"))).not.toContain("quiet");
   });
