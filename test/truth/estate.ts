@@ -3,21 +3,24 @@
  * the manifest an operator would write for them. With mutual TLS the servers present the credential and check it when
  * another one shows it (a mesh): it can be seen refused. Without, it is a server certificate that is superseded.
  */
-import { chmodSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
 import { makeWorkspace, type Workspace } from "../../lab/estate.ts";
-import { type CaBefore, caBefore, type PairBefore, passphrase } from "../../lab/gyre.ts";
+import { type CaBefore, caBefore } from "../../lab/gyre.ts";
 import type { Nginx } from "../../lab/peers/nginx.ts";
-import { issue, makeAuthority } from "../../lab/pki.ts";
+import { bundle, issue, makeAuthority, openssl } from "../../lab/pki.ts";
 import { type Ground, nginx, type Replica, serverName } from "./replicas.ts";
 
 export const credential = "mesh-tls";
 
+export type Kind = "mesh" | "server" | "client" | "pinned";
+
 export interface EstateOptions {
   /**
    * `mesh` (default): servers present the credential, and check it against a CRL when another one shows it. `server`:
-   * they present it only. `client`: they check it only, and serve a certificate that nobody rotates.
+   * they present it only. `client`: they check it only, and serve a certificate that nobody rotates. `pinned`: so too, and
+   * the client signs for itself and every server lists whom it accepts.
    */
-  readonly kind?: "mesh" | "server" | "client";
+  readonly kind?: Kind;
   /** How each replica is started, in order: replica-1, replica-2 … Default: three nginx. */
   readonly replicas?: readonly ((ground: Ground, name: string) => Promise<Replica>)[];
   /** Settings of the local CA. */
@@ -39,11 +42,13 @@ export interface ManifestSettings {
   readonly lifetime: string;
   readonly quiet: string;
   readonly patience: string;
-  readonly mustSeeNewUse: boolean;
+  readonly skew: string;
   /** Replicas by name whose delivery goes elsewhere: the `deliver` entry to write instead; empty for none. */
   readonly deliver: Readonly<Record<string, string>>;
   /** Replicas by name whose CRL somebody else takes care of. */
   readonly noCrl: readonly string[];
+  /** The issuer's `localCA` line; default as the CA was made. */
+  readonly localCa: string | undefined;
   /** Replicas that are in the manifest; default all. */
   readonly members: readonly string[];
 }
@@ -51,7 +56,7 @@ export interface ManifestSettings {
 export interface Estate {
   readonly workspace: Workspace;
   readonly home: string;
-  readonly kind: "mesh" | "server" | "client";
+  readonly kind: Kind;
   readonly mutual: boolean;
   readonly replicas: readonly Replica[];
   readonly ca: CaBefore;
@@ -81,15 +86,19 @@ export async function buildEstate(name: string, options: EstateOptions = {}): Pr
   const ca = await caBefore(home, "CN=Truth CA", options.ca, options.caAge);
   const roots = workspace.path("roots.pem");
   ca.writeRoots(roots);
-  const before = await ca.issue({
+  const signs = kind === "pinned" ? async () => selfSigned(workspace) : ca.issue;
+  const before = await signs({
     ...{ subject: "CN=mesh", names: [`DNS:${serverName}`] },
     usages: usagesOf[kind],
     ...(options.lifetimeBefore === undefined ? {} : { lifetime: options.lifetimeBefore }),
   });
   const old = { certificate: workspace.path("kept-g1.pem"), privateKey: workspace.path("kept-g1.key") };
   before.writePem(old.certificate, old.privateKey);
-  const client = kind === "client" ? clientOf(workspace, before) : undefined;
-  const ground: Ground = { workspace, ca, before, mutual, ...(client === undefined ? {} : { client }) };
+  const client = kind === "client" || kind === "pinned" ? clientOf(workspace, before) : undefined;
+  const ground: Ground = {
+    ...{ workspace, ca, before, mutual, pinned: kind === "pinned" },
+    ...(client === undefined ? {} : { client }),
+  };
   const replicas: Replica[] = [];
   const estate: Estate = {
     ...{ workspace, home, kind, mutual, replicas, ca, ground, old },
@@ -118,7 +127,7 @@ export async function buildEstate(name: string, options: EstateOptions = {}): Pr
   };
   let settings: ManifestSettings = {
     ...{ presenters: [], count: undefined, dnsNames: [serverName], lifetime: "24h", quiet: "2s", patience: "3s" },
-    ...{ mustSeeNewUse: false, deliver: {}, noCrl: [], members: [] },
+    ...{ skew: "5m", deliver: {}, noCrl: [], localCa: undefined, members: [] },
     ...options.manifest,
   };
   try {
@@ -131,10 +140,27 @@ export async function buildEstate(name: string, options: EstateOptions = {}): Pr
   return estate;
 }
 
-const usagesOf = { mesh: ["server", "client"], server: ["server"], client: ["client"] } as const;
+const usagesOf = { mesh: ["server", "client"], server: ["server"], client: ["client"], pinned: ["client"] } as const;
+
+/** A certificate that signs itself, made by openssl. */
+function selfSigned(workspace: Workspace): Ground["before"] {
+  const [certificate, privateKey] = [workspace.path("self.pem"), workspace.path("self.key")];
+  openssl([
+    ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"],
+    ...["-subj", "/CN=mesh", "-addext", "extendedKeyUsage=clientAuth", "-addext", "basicConstraints=critical,CA:FALSE"],
+    ...["-addext", `subjectAltName=DNS:${serverName}`, "-keyout", privateKey, "-out", certificate],
+  ]);
+  return {
+    writePem(to, key) {
+      copyFileSync(certificate, to);
+      copyFileSync(privateKey, key);
+    },
+    writeCombined: (to) => void bundle(to, certificate, privateKey),
+  };
+}
 
 /** The client's files, and for the servers a certificate of another CA. */
-function clientOf(workspace: Workspace, before: PairBefore) {
+function clientOf(workspace: Workspace, before: Ground["before"]) {
   const serverCa = makeAuthority(workspace.dir, { name: "server-ca" });
   const served = issue(serverCa, { name: "server", names: [`DNS:${serverName}`] });
   workspace.folder("client");
@@ -157,24 +183,25 @@ function manifestOf(estate: Estate, settings: ManifestSettings): string {
   );
   const crl = crls.length === 0 ? "" : `\n  crl:\n    lifetime: 24h\n    deliver:\n${indent(crls.join("\n"), 6)}`;
   const count = settings.count === undefined ? "" : `, replicas: ${settings.count}`;
+  const trust = all.flatMap((one) => (one.trust === undefined ? [] : [one.trust]));
   const presented = [`tls: { serverName: ${serverName}, addresses: ${JSON.stringify(addresses)}${count} }`];
-  const proofs = estate.kind === "client" ? [] : presented;
+  const proofs = estate.ground.client === undefined ? presented : [];
+  const refuses = estate.kind === "pinned" ? "pins" : "crl";
   for (const kind of ["nginx", "haproxy", "envoy", "tls"]) {
     const some = all.filter((one) => one.verifies && one.kind === kind).map((one) => one.address);
     if (some.length > 0)
       proofs.push(
-        `mutualTls: { server: ${kind}, serverName: ${serverName}, roots: ${estate.roots}, refuses: crl, request: { identityHeader: X-Client-Serial }, addresses: ${JSON.stringify(some)} }`,
+        `mutualTls: { server: ${kind}, serverName: ${serverName}, roots: ${estate.roots}, refuses: ${refuses}, request: { identityHeader: X-Client-Serial }, addresses: ${JSON.stringify(some)} }`,
       );
   }
   for (const one of all.filter((replica) => replica.logs)) {
-    const seeNew = settings.mustSeeNewUse ? ", mustSeeNewUse: true" : "";
-    proofs.push(`accessLog: { server: ${one.kind}, path: ${one.peer.accessLog}, member: "${one.address}"${seeNew} }`);
+    proofs.push(`accessLog: { server: ${one.kind}, path: ${one.peer.accessLog}, member: "${one.address}" }`);
   }
   return `apiVersion: gyre.dev/v1alpha1
 kind: Issuer
 metadata: { name: truth-ca }
 spec:
-  ${estate.ca.manifest}${crl}
+  ${estate.kind === "pinned" ? "selfSigned: { directory: self-signed }" : (settings.localCa ?? estate.ca.manifest)}${crl}
 ---
 apiVersion: gyre.dev/v1alpha1
 kind: Credential
@@ -184,19 +211,11 @@ spec:
   renew: { after: 66% }
   deliver:
 ${indent(targets.join("\n"), 4)}
-  prove:
+${trust.length === 0 ? "" : `  trust:\n${indent(trust.join("\n"), 4)}\n`}  prove:
 ${indent(proofs.map((proof) => `- ${proof}`).join("\n"), 4)}
   quiet: { window: ${settings.quiet} }
-  timing: { patience: ${settings.patience}, poll: 300ms }
+  timing: { patience: ${settings.patience}, poll: 300ms, skew: ${settings.skew} }
 `;
-}
-
-/** The CA's passphrase in a file of its own, for a manifest that names the file. */
-export function passphraseFile(home: string): string {
-  const path = `${home}/ca-passphrase`;
-  writeFileSync(path, passphrase);
-  chmodSync(path, 0o600);
-  return path;
 }
 
 /** Puts a pair in the place of another, as a person or another controller would: plain writes, no ceremony. */

@@ -27,11 +27,13 @@ export const keystorePassword = "loopback-only";
 export interface Ground {
   readonly workspace: Workspace;
   readonly ca: CaBefore;
-  readonly before: PairBefore;
+  readonly before: Pick<PairBefore, "writePem" | "writeCombined">;
   /** Servers also ask for client certificates and check a CRL. */
   readonly mutual: boolean;
   /** Where the credential is a client's: what the servers serve instead, which nobody rotates, and the client's files. */
   readonly client?: { readonly served: PemPair; readonly files: PemPair };
+  /** The client signs for itself, and servers list every certificate they accept. */
+  readonly pinned?: boolean;
 }
 export interface PemPair {
   readonly certificate: string;
@@ -51,6 +53,8 @@ export interface Replica<P extends Peer = Peer> {
   /** Entries of `spec.deliver` (empty for none) and of the issuer's `crl.deliver`. */
   readonly deliver: string;
   readonly deliverCrl?: string;
+  /** Entry of `spec.trust`: where it lists whom it accepts. */
+  readonly trust?: string;
   /** Its access log is a sensor. */
   readonly logs: boolean;
   /** What is delivered, as the witness reads it. */
@@ -134,15 +138,21 @@ export function nginx(options: Partial<NginxOptions> & Hooked & { logs?: boolean
     const { hook, reloadTimeout, logs, ...own } = options;
     const prefix = ground.workspace.folder(name);
     // The command is known only once nginx is started, and the files must be there before.
+    const pins = join(prefix, "tls", "pins.pem");
+    const checks = (crl: string) =>
+      ground.pinned === true
+        ? { clientCa: pins, verify: "on" as const }
+        : { clientCa: roots(ground), crl, verify: "on" as const };
     const peerOf = (files: { certificate: string; privateKey: string; crl: string }) =>
       startNginx(ground.workspace, {
         ...{ name, serverName, certificate: files.certificate, privateKey: files.privateKey },
-        ...(ground.mutual ? { clientCa: roots(ground), crl: files.crl, verify: "on" as const } : {}),
+        ...(ground.mutual ? checks(files.crl) : {}),
         ...own,
       });
     const planned = pemFiles(ground, name, [], { ...(hook === undefined ? {} : { hook }) });
     await fill(ground, planned.delivered);
     if (hook === true) copyLive(planned.dir, ground.mutual);
+    if (ground.pinned === true) copyFileSync(planned.delivered.certificate, pins);
     const peer = await peerOf(planned.read);
     const how = {
       ...(hook === undefined ? {} : { hook }),
@@ -162,7 +172,11 @@ export function nginx(options: Partial<NginxOptions> & Hooked & { logs?: boolean
         presents: presents(ground),
       },
       ...{ deliver: files.deliver, stored: files.stored, logs: ground.mutual && (logs ?? true) },
-      ...(ground.mutual ? { deliverCrl: files.deliverCrl } : {}),
+      ...(ground.pinned === true
+        ? { trust: entry(yamlFiles({ bundle: pins }), yamlCommand(peer.reloadCommand)) }
+        : ground.mutual
+          ? { deliverCrl: files.deliverCrl }
+          : {}),
       ...(hook === true ? { hook: usual } : {}),
     };
   };

@@ -9,8 +9,8 @@ import type { Build, Ended } from "./rotate.ts";
 export type Grade = "REFUSED" | "SUPERSEDED" | "EXPIRED";
 
 export interface Expected {
-  /** `error`: the command did nothing and said so. */
-  readonly result: "closed" | "held" | "put back" | "error";
+  /** `error`: the command did nothing and said so. `no word`: it was killed. */
+  readonly result: "closed" | "held" | "put back" | "error" | "no word";
   readonly grade?: Grade;
   /** Addresses, paths or names that it must name; a replica that is not among them may not be accused. */
   readonly names?: readonly string[];
@@ -18,6 +18,8 @@ export interface Expected {
   readonly words?: RegExp;
   /** `locked`, `manifest` …, of an error. */
   readonly code?: string;
+  /** Somebody else finished it: not saying `closed` is right all the same. */
+  readonly evenDone?: boolean;
 }
 
 /** One run of Gyre in a scene, and what is done before it. */

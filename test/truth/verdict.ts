@@ -62,7 +62,7 @@ function parse(text: string): Output | undefined {
 }
 
 const exits: Readonly<Record<Expected["result"], readonly number[]>> = {
-  ...{ closed: [0], held: [3], "put back": [4], error: [1, 2, 4, 5] },
+  ...{ closed: [0], held: [3], "put back": [4], error: [1, 2, 4, 5, 6], "no word": [] },
 };
 const worth = ["FIRST", "SUPERSEDED", "DENIED", "EXPIRED", "REFUSED"];
 
@@ -81,9 +81,11 @@ export function judge(
     return give(more ? "false-done" : "false-alarm", `grade ${said.grade}, expected ${expected.grade}`);
   }
   if (expected.result === "closed" && said.result !== "closed") return give("false-alarm", said.words);
-  if (expected.result !== "closed" && really.done) throw new Error(`the fault did not show: ${really.words}`);
+  if (expected.result !== "closed" && really.done && expected.evenDone !== true)
+    throw new Error(`the fault did not show: ${really.words}`);
   if (said.result !== expected.result) return give("wrong-end", `${said.result}, expected ${expected.result}`);
-  if (!exits[expected.result].includes(said.exit ?? -1)) return give("wrong-end", `exit code ${said.exit}`);
+  if (said.exit !== null && !exits[expected.result].includes(said.exit))
+    return give("wrong-end", `exit code ${said.exit}`);
   const missing = (expected.names ?? []).filter((name) => !said.words.includes(name));
   if (missing.length > 0) return give("wrong-name", `does not name ${missing.join(", ")}`);
   if (expected.code !== undefined && !said.words.startsWith(`${expected.code}:`)) return give("wrong-end", said.words);

@@ -1,6 +1,9 @@
 import type { Scene } from "../scene.ts";
 import * as files from "./files.ts";
+import * as issuers from "./issuers.ts";
 import * as members from "./members.ts";
+import * as runners from "./runners.ts";
+import * as sensors from "./sensors.ts";
 import * as verifiers from "./verifiers.ts";
 
 const order = ({ line, name }: Scene): string => `${String(line).padStart(3, "0")} ${name}`;
@@ -8,6 +11,9 @@ const order = ({ line, name }: Scene): string => `${String(line).padStart(3, "0"
 /** The table, in the order of its lines. */
 export const scenes: readonly Scene[] = [
   ...Object.values(files),
+  ...Object.values(issuers),
   ...Object.values(members),
+  ...Object.values(sensors),
+  ...Object.values(runners),
   ...Object.values(verifiers),
 ].sort((a, b) => order(a).localeCompare(order(b)));
