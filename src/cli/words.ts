@@ -25,8 +25,28 @@ export const strategyWords: Readonly<Record<StrategyName, string>> = {
   overlap: "both are trusted until the old one is taken away",
 };
 
-/** What a grade means to somebody who reads it for the first time. `old` and `current` are `g3`, `g4`. */
-export function gradeWords(grade: Grade, old = "the old one"): string {
+/** Where a CRL's rotation has other words: nobody presents it, and it has no key. */
+const crlStageWords: Partial<Readonly<Record<StageName, string>>> = {
+  issued: "the issuer signs the next CRL",
+  delivered: "the new CRL is stored at every place",
+  adopted: "every server that checks it is told, and seen refusing what only the new CRL lists",
+  superseded: "the new CRL is in place everywhere",
+  expired: "the new CRL is in place everywhere; the old one had ended",
+  closed: "the receipt is signed",
+};
+
+export const stageSentence = (stage: StageName, kind: Kind): string =>
+  (kind === "crl" ? crlStageWords[stage] : undefined) ?? stageWords[stage];
+
+type Kind = "certificate" | "crl";
+
+/** What a grade means to somebody who reads it for the first time. `old` is `g3`. */
+export function gradeWords(grade: Grade, old = "the old one", kind: Kind = "certificate"): string {
+  if (kind === "crl") {
+    if (grade === "SUPERSEDED")
+      return `every place holds the new CRL; whoever kept a copy of ${old} believes it until that one ends`;
+    if (grade === "EXPIRED") return `${old} had ended; every place holds the new CRL`;
+  }
   const words: Readonly<Record<Grade, string>> = {
     REFUSED: `every verifier was seen refusing ${old}`,
     DENIED: `${old} still authenticates, and was seen authorised for nothing`,

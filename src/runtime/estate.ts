@@ -153,17 +153,18 @@ export class FileEstate implements Estate {
   }
 
   async who(fingerprint: string) {
-    const lineages = await Promise.all(
-      this.#manifests.credentials.map(
-        async ({ name }) => [name, await readLineage({ journal: await this.#journal(name) })] as const,
-      ),
+    const histories = await Promise.all(
+      this.#manifests.credentials.map(async ({ name }) => {
+        const journal = await this.#journal(name);
+        return [name, { lineage: await readLineage({ journal }), entries: await journal.read() }] as const;
+      }),
     );
     const parties = await Promise.all(
       this.#manifests.credentials.map(
         async (manifest) => [manifest.name, await this.#parties(manifest, "ask")] as const,
       ),
     );
-    return whereabouts(fingerprint, new Map(lineages), new Map(parties), this.#clock.now());
+    return whereabouts(fingerprint, new Map(histories), new Map(parties), this.#clock.now());
   }
 
   async doctor(name: string) {

@@ -96,8 +96,9 @@ function inventoryWords({ inventory }: Event & { type: "InventoryResolved" }): s
 function observedWords(event: Event & { type: "Observed" }): string {
   const { yes, no, unknown } = event.counts;
   const exceptions = event.exceptions.map((sighting) => `${sighting.member} ${sighting.what}`);
-  return [
-    `${yes}/${yes + no + unknown} ${claims[event.claim].noun} ${claims[event.claim].words} g${event.generation}`,
-    ...exceptions,
-  ].join("; ");
+  const { noun, words } = claims[event.claim];
+  const total = yes + no + unknown;
+  // A round may look again at those alone that were missing: `0/1 replicas` would read as if there were no more.
+  const counted = event.covers === undefined ? `${yes}/${total} ${noun}` : `${yes} of the ${total} ${noun} looked at`;
+  return [`${counted} ${words} g${event.generation}`, ...exceptions].join("; ");
 }

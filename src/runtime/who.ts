@@ -1,4 +1,5 @@
 import type { Step } from "../drivers/roles.ts";
+import type { Recorded } from "../engine/events.ts";
 import type { Instant } from "../engine/model.ts";
 import type { Lineage } from "../engine/state.ts";
 import { GyreError } from "../errors.ts";
@@ -6,13 +7,19 @@ import { parseCertificates } from "../pki/certificate.ts";
 import type { Whereabouts } from "./api.ts";
 import type { Parties } from "./parties.ts";
 
+/** One credential's journal, and what it adds up to. */
+export interface History {
+  readonly lineage: Lineage;
+  readonly entries: readonly Recorded[];
+}
+
 /** How far back sensors are asked. */
 const sensorReach = 30 * 86400_000;
 
 /** Everything that holds, presents or uses a certificate. A place that could not be asked is told as such, never left out. */
 export async function whereabouts(
   prefix: string,
-  lineages: ReadonlyMap<string, Lineage>,
+  histories: ReadonlyMap<string, History>,
   parties: ReadonlyMap<string, Parties>,
   now: Instant,
 ): Promise<Whereabouts[]> {
@@ -27,7 +34,8 @@ export async function whereabouts(
       next: "openssl x509 -noout -fingerprint -sha256 -in FILE",
     });
   }
-  const found: Whereabouts[] = [...lineages].flatMap(([credential, lineage]) => issued(wanted, credential, lineage));
+  const lineages = new Map([...histories].map(([name, { lineage }]) => [name, lineage]));
+  const found: Whereabouts[] = [...histories].flatMap(([credential, history]) => issued(wanted, credential, history));
   for (const [credential, these] of parties) {
     const parts = await Promise.all([
       stored(wanted, credential, these),
@@ -39,18 +47,43 @@ export async function whereabouts(
   return found.map((one) => ({ ...number(one, lineages), ...one }));
 }
 
-function issued(wanted: string, credential: string, lineage: Lineage): Whereabouts[] {
+function issued(wanted: string, credential: string, { lineage, entries }: History): Whereabouts[] {
+  const known = journaled(entries);
   return [...lineage.generations.values()]
     .filter((generation) => generation.fingerprint.startsWith(wanted))
-    .map((generation) => ({
-      fingerprint: generation.fingerprint,
-      where: `journal of ${credential}`,
-      how: "issued" as const,
-      credential,
-      generation: generation.number,
-      at: generation.notBefore,
-      detail: `${generation.subject || generation.names.join(", ")}, serial ${generation.serial}, until ${new Date(generation.notAfter).toISOString()}${generation.number === lineage.current ? ", in use" : ""}`,
-    }));
+    .map((generation) => {
+      const { at, foundAt } = known.get(generation.number) ?? {};
+      const { fingerprint, subject, names, serial, notAfter, number } = generation;
+      const words = [
+        subject || names.join(", "),
+        `serial ${serial}`,
+        `until ${new Date(notAfter).toISOString()}`,
+        ...(foundAt === undefined ? [] : [`found at ${foundAt}`]),
+        ...(number === lineage.current ? ["in use"] : []),
+      ];
+      return {
+        ...{ fingerprint, where: `journal of ${credential}`, how: "issued" as const, credential, generation: number },
+        ...(at === undefined ? {} : { at }),
+        detail: words.join(", "),
+      };
+    });
+}
+
+interface Known {
+  readonly at?: Instant;
+  /** Where it lay, when it was taken in and not issued for a rotation. */
+  readonly foundAt?: string;
+}
+
+/** When the journal first knew each generation: its notBefore lies in the past, for verifiers with slow clocks. */
+function journaled(entries: readonly Recorded[]): ReadonlyMap<number, Known> {
+  const known = new Map<number, Known>();
+  for (const { at, event } of entries) {
+    if (event.type === "GenerationAdopted" && !known.has(event.generation.number))
+      known.set(event.generation.number, { at, foundAt: event.foundAt });
+    if (event.type === "StepDone" && event.generation !== undefined) known.set(event.generation.number, { at });
+  }
+  return known;
 }
 
 async function stored(wanted: string, credential: string, parties: Parties): Promise<Whereabouts[]> {

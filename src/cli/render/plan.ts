@@ -11,7 +11,7 @@ import {
   gradeWords,
   short,
   spanWords,
-  stageWords,
+  stageSentence,
   stepWords,
   strategyWords,
 } from "../words.ts";
@@ -40,7 +40,7 @@ export function planLines(name: string, planned: Planned, now: Instant, width: n
   );
   for (const [index, stage] of stages.entries()) lines.push(...stageLines(stage, index + 1, plan, width));
   lines.push("");
-  add(`  grade   ${bold(plan.grade.reachable)}: ${gradeWords(plan.grade.reachable, oldName(plan))}`, 10);
+  add(`  grade   ${bold(plan.grade.reachable)}: ${gradeWords(plan.grade.reachable, oldName(plan), plan.kind)}`, 10);
   add(`          ${plan.grade.why}`, 10);
   if (planned.stages.includes("quiet")) add(`  quiet   ${spanWords(plan.quiet.window)}: ${plan.quiet.why}`, 10);
   if (plan.approval === "required")
@@ -71,7 +71,7 @@ function requestWords(plan: Plan): string {
 
 function stageLines(stage: Stage, number: number, plan: Plan, width: number): string[] {
   const lines = wrap(
-    `  ${String(number).padStart(2)}  ${bold(stage.name)}${" ".repeat(Math.max(1, 12 - stage.name.length))}${stageWords[stage.name]}`,
+    `  ${String(number).padStart(2)}  ${bold(stage.name)}${" ".repeat(Math.max(1, 12 - stage.name.length))}${stageSentence(stage.name, plan.kind)}`,
     width,
     18,
   );

@@ -37,7 +37,7 @@ function essentials(receipt: Receipt, verdict: ReceiptJudgement["verdict"], widt
     `${bold(receipt.credential)}  ${move}   ${receipt.strategy}, ${receipt.outcome} ${utc(receipt.closedAt)}`,
   );
   const old = before === undefined ? undefined : `g${before.number}`;
-  add("grade", `${bold(receipt.grade)}: ${gradeWords(receipt.grade, old)}`);
+  add("grade", `${bold(receipt.grade)}: ${gradeWords(receipt.grade, old, after.kind)}`);
   add("why", receipt.why);
   if (before !== undefined)
     add("old", `${short(before.fingerprint)} serial ${before.serial}, until ${utc(before.notAfter)}`);

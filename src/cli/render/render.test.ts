@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import type { Plan } from "../../engine/model.ts";
 import { stagesOf } from "../../engine/plan.ts";
 import { sampleReceipt } from "../../receipt/fixtures/sample-receipt.ts";
 import { statementOf } from "../../receipt/statement.ts";
@@ -317,6 +318,46 @@ golden("who", (width) =>
       },
     ],
     noon,
+    width,
+  ),
+);
+
+/** A CRL has no key, and nobody presents it: its rotation is told in words of its own. */
+const crlPlan = (): Plan => {
+  const plan = samplePlan();
+  const from = generation(3, { kind: "crl", subject: "CN=lab-root", algorithm: "ecdsa-with-SHA256", names: [] });
+  const why = "a CRL is replaced, never refused; copies of g3 kept elsewhere count until 2026-11-24T20:00:00.000Z";
+  const grade = { reachable: "SUPERSEDED" as const, why };
+  const request = { ...plan.request, kind: "crl" as const, names: [], subject: "" };
+  return { ...plan, credential: "lab-root.crl", kind: "crl", presenters: [], from, request, grade };
+};
+golden("plan crl", (width) =>
+  planLines(
+    "lab-root.crl",
+    {
+      due: {
+        action: "rotate",
+        override: false,
+        dueAt: noon - hour,
+        urgent: false,
+        because: "due 2026-11-24T11:00Z, 50 % of 24 h",
+      },
+      plan: crlPlan(),
+      digest: `sha256:${"d1".padEnd(64, "0")}`,
+      stages: stagesOf(crlPlan(), noon),
+      notes: ['the CA "CN=lab-root" will be created in /var/lib/gyre/ca by the first issue'],
+    },
+    noon,
+    width,
+  ),
+);
+golden("rotate closed crl", (width) =>
+  told(
+    [
+      { type: "started", rotation, plan: crlPlan(), resumed: false },
+      { type: "closed", grade: "SUPERSEDED", receipt },
+    ],
+    { result: "closed", rotation, grade: "SUPERSEDED", receipt },
     width,
   ),
 );

@@ -168,7 +168,7 @@ export class RotationText {
 
   #closed(grade: Parameters<typeof gradeWords>[0], receipt: string): string[] {
     const from = this.#plan?.from;
-    const meaning = gradeWords(grade, from === undefined ? undefined : `g${from.number}`);
+    const meaning = gradeWords(grade, from === undefined ? undefined : `g${from.number}`, this.#plan?.kind);
     return [
       ...this.#line(good("ok"), "closed", `${bold(grade)}: ${meaning}`),
       ...this.#wrap(`${" ".repeat(indents.stage)}receipt ${receipt}`, indents.reason),

@@ -76,7 +76,7 @@ function endWords(rotation: Rotation, now: Instant): string {
     return rotation.held === undefined ? "under way" : `${held("HELD")} for ${spanWords(now - rotation.held.at)}`;
   if (end.how === "reverted") return `put back ${relativeWords(end.at, now)}`;
   const old = rotation.plan.from === undefined ? undefined : `g${rotation.plan.from.number}`;
-  return `${good(`closed ${end.grade}`)} ${relativeWords(end.at, now)}: ${gradeWords(end.grade, old)}`;
+  return `${good(`closed ${end.grade}`)} ${relativeWords(end.at, now)}: ${gradeWords(end.grade, old, rotation.plan.kind)}`;
 }
 
 /** Looks that showed the same again and again are told once, with the last of them. */
