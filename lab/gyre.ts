@@ -81,7 +81,7 @@ export async function caBefore(
     manifest: `localCA: ${JSON.stringify(given)}`,
     writeRoots: (path) => writeFileSync(path, ca.roots()),
     async writeCrl(...paths) {
-      const crl = await ca.publishCrl(step("crl-before"));
+      const crl = `${await ca.publishCrl(step("crl-before"))}${(await ca.rootCrl()) ?? ""}`;
       for (const path of paths) writeFileSync(path, crl);
     },
     async issue({ lifetime, ...order }) {

@@ -12,7 +12,7 @@ export const journey: Journey = {
   summary: "a client certificate to REFUSED through a CRL, on three nginx behind HAProxy, each dialled itself",
   async run({ workspace, step, say, expect }) {
     const { dir, path } = workspace;
-    const before = await caBefore(dir, "CN=Journey client CA");
+    const before = await caBefore(dir, "CN=Journey client CA", { intermediate: true });
     before.writeRoots(path("client-ca.pem"));
     const names = ["nginx-1", "nginx-2", "nginx-3"];
     await before.writeCrl(...names.map((name) => path(`${name}.crl`)));

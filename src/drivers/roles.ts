@@ -54,6 +54,8 @@ export interface Stored {
   readonly op?: string;
   /** True while a delivery was cut off half-way; `deliver` with the same op finishes it. */
   readonly torn?: boolean;
+  /** Set where something is stored that is neither empty nor what it should be: which file, and what is wrong. */
+  readonly malformed?: string;
 }
 
 export interface IssueOrder {
@@ -95,6 +97,8 @@ export interface Issuer {
   retire?(generation: Named, step: Step): Promise<void>;
   /** A CRL (PEM) with every retired, unexpired serial. Repeats safely; each call has a higher CRL number. */
   publishCrl?(step: Step, lifetime?: number): Promise<string>;
+  /** With an intermediate: the CRL (PEM) of the root above it. Verifiers that check the whole chain need both. */
+  rootCrl?(): Promise<string | undefined>;
   /** Throws what would stop an issue (passphrase, expired CA, damaged record), found by looking only. */
   check?(): Promise<void>;
 }
@@ -166,6 +170,8 @@ export interface Presenter {
   probe(member: Member, roots: string, step: Step): Promise<ProbeResult>;
   /** The member's clock minus ours in milliseconds, where it tells the time; good to about a second. */
   clock?(member: Member, step: Step): Promise<number | undefined>;
+  /** Throws what would make every look fail (a CA bundle that cannot be read); dials nobody. */
+  check?(): Promise<void>;
 }
 
 export interface Verifier {
@@ -178,6 +184,8 @@ export interface Verifier {
   session?(member: Member, credential: CredentialHandle, step: Step): Promise<Secret | undefined>;
   /** Tries to resume: accepted means the old session is still honoured; refused means it is not. */
   resume?(member: Member, session: Secret, credential: CredentialHandle, step: Step): Promise<ProbeResult>;
+  /** Throws what would make every look fail (a CA bundle that cannot be read); dials nobody. */
+  check?(): Promise<void>;
 }
 
 export interface Usage {

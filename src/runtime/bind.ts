@@ -11,7 +11,7 @@ import { createTlsVerifier } from "../drivers/tls/verifier.ts";
 import { GyreError } from "../errors.ts";
 import type { CredentialManifest, IssuerManifest, Manifests } from "../manifest/manifest.ts";
 import type { Clock } from "./clock.ts";
-import { crlTarget } from "./crl-target.ts";
+import { crlTarget, withCrlsAbove } from "./crl-target.ts";
 import type { Bound, BoundIssuer, Parties } from "./parties.ts";
 
 interface Instances {
@@ -145,10 +145,15 @@ export function bindParties(
   if (manifest.kind === "crl") return { ...proof, targets, trustStores: [] };
   const stores = bindAll("trustStore", manifest.trustStores, baseDir);
   const crl = manifests.credentials.find((other) => other.kind === "crl" && other.issuer === manifest.issuer);
-  const refusing =
-    manifest.strategy === "overlap" || crl === undefined ? stores : bindAll("trustStore", crl.trustStores, crl.baseDir);
+  const refusing = manifest.strategy === "overlap" || crl === undefined ? stores : bindCrlStores(crl, issuer.instance);
   return { ...proof, targets, trustStores: refusing };
 }
+
+const bindCrlStores = (crl: CredentialManifest, issuer: Issuer): Bound<TrustStore>[] =>
+  bindAll("trustStore", crl.trustStores, crl.baseDir).map((store) => ({
+    ...store,
+    instance: withCrlsAbove(store.instance, issuer),
+  }));
 
 function bindTargets(
   manifest: CredentialManifest,
@@ -157,7 +162,7 @@ function bindTargets(
 ): Bound<Target>[] {
   if (manifest.kind !== "crl") return bindAll("target", manifest.targets, manifest.baseDir);
   const subject = issuer.certificate?.subject ?? "";
-  return bindAll("trustStore", manifest.trustStores, manifest.baseDir).map((store) => ({
+  return bindCrlStores(manifest, issuer).map((store) => ({
     ...store,
     instance: crlTarget(store.instance, subject, previousCrl),
   }));

@@ -1,4 +1,4 @@
-import type { Material, Step, Stored, Target, TrustStore, Version } from "../drivers/roles.ts";
+import type { Issuer, Material, Step, Stored, Target, TrustStore, Version } from "../drivers/roles.ts";
 import { crlOfIssuer } from "./material.ts";
 
 /**
@@ -29,5 +29,22 @@ export function crlTarget(store: TrustStore, issuer: string, previous: () => Pro
     },
     ...(reload === undefined ? {} : { reload: (step: Step) => reload.call(store, step) }),
     forget: async () => undefined,
+  };
+}
+
+/**
+ * A CRL's place that is written whole: nginx wants a CRL of every CA in the chain and refuses everybody without, so the
+ * root's goes beside the issuing CA's.
+ */
+export function withCrlsAbove(store: TrustStore, issuer: Issuer): TrustStore {
+  const { reload } = store;
+  return {
+    can: store.can,
+    place: store.place,
+    holds: store.holds,
+    read: () => store.read(),
+    put: async (pem, expected, step) => store.put(`${pem}${(await issuer.rootCrl?.()) ?? ""}`, expected, step),
+    ...(store.check === undefined ? {} : { check: store.check.bind(store) }),
+    ...(reload === undefined ? {} : { reload: (step: Step) => reload.call(store, step) }),
   };
 }
