@@ -330,7 +330,7 @@ function unmet(rotation: Rotation, stage: Stage, names: readonly ClaimName[], no
 /** Since when every look has shown what keeps the finding from holding, over as many runs as it took. */
 function badSince(rotation: Rotation, finding: Finding): Instant {
   const counted = finding.obstacle === undefined ? 0 : rotation.inventoryAt;
-  return Math.max(counted, ...finding.exceptions.map((seen) => seen.since));
+  return finding.exceptions.reduce((latest, seen) => Math.max(latest, seen.since), counted);
 }
 
 function observe(stage: Stage, findings: readonly Finding[]): Move {
