@@ -1,17 +1,36 @@
 import { defineConfig } from "vitest/config";
 
 /**
- * core   needs nothing but Node, openssl, Go and Java: the engine, pki, journal, receipt, manifest, cli, drivers on files
+ * core   `npm run check`: nothing but Node, openssl and Go; a minute
+ * long   fuzzing, crashes, full disks and real processes: needs root, Java and HAProxy besides
  * peers  starts real servers from lab/: one file at a time, since two cores carry several of them
- * crash  kills real processes at every boundary
+ * crash  SIGKILL at every boundary of a real rotation
  */
-const common = { pool: "forks" as const, testTimeout: 120_000, hookTimeout: 300_000 };
+const common = { pool: "forks" as const, testTimeout: 180_000, hookTimeout: 300_000 };
+const long = [
+  "src/**/fuzz.test.ts",
+  "src/**/*-crash.test.ts",
+  "src/pki/stores.test.ts",
+  "src/drivers/{files,local-ca}/*.test.ts",
+  "src/cli/{estate,launcher,scan}.test.ts",
+  "src/runtime/doctor/*.test.ts",
+  "test/core/{crash,truth}.test.ts",
+];
 export default defineConfig({
   test: {
     projects: [
-      { test: { ...common, name: "core", include: ["src/**/*.test.ts", "test/core/**/*.test.ts"] } },
-      { test: { ...common, name: "peers", include: ["src/**/*.peer.ts", "lab/**/*.peer.ts", "test/peers/**/*.test.ts"], maxWorkers: 1, testTimeout: 300_000 } },
-      { test: { ...common, name: "crash", include: ["test/crash/**/*.test.ts"], maxWorkers: 2, testTimeout: 600_000 } },
+      { test: { ...common, name: "core", include: ["src/**/*.test.ts", "test/core/**/*.test.ts"], exclude: long } },
+      { test: { ...common, name: "long", include: long, testTimeout: 300_000 } },
+      {
+        test: {
+          ...common,
+          name: "peers",
+          include: ["src/**/*.peer.ts", "lab/**/*.peer.ts", "test/peers/**/*.test.ts"],
+          fileParallelism: false,
+          testTimeout: 300_000,
+        },
+      },
+      { test: { ...common, name: "crash", include: ["test/crash/**/*.test.ts"], testTimeout: 1_800_000 } },
     ],
   },
 });

@@ -21,6 +21,7 @@ const parts: readonly Part[] = [
   { name: "lint", command: ["npx", "biome", "check", "--error-on-warnings"] },
   { name: "core", command: vitest("core"), counts: true },
   { name: "install peers", command: [node, "lab/install.ts"] },
+  { name: "long", command: vitest("long"), counts: true },
   { name: "drivers and peers", command: vitest("peers"), counts: true },
   { name: "crash", command: vitest("crash"), counts: true },
   { name: "journeys", command: [node, "lab/run.ts", "--all"] },
