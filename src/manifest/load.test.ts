@@ -109,6 +109,14 @@ describe("what a manifest means", () => {
     expect(credentials[0]!.trustStores).toMatchObject([{ role: "trustStore", settings: { crl: "ca.crl" } }]);
   });
 
+  test("a CRL that a revocation publishes lives as long as the manifest's own", () => {
+    const crlLifetime = (text: string) => understood(text).issuers[0]!.driver.settings;
+    const daily = issuer.replace("  crl:\n", "  crl:\n    lifetime: 24h\n");
+    expect(crlLifetime(daily)).toMatchObject({ crlLifetime: 86_400_000 });
+    const without = issuer.split("  crl:\n")[0]!.replace("passphrase:", "crlLifetime: 3d, passphrase:");
+    expect(crlLifetime(without)).toMatchObject({ crlLifetime: 3 * 86_400_000 });
+  });
+
   test("pins select the overlap strategy, and what refuses decides whether to revoke", () => {
     const pinned = credential("shop", "  trust: [ { files: { bundle: pins.pem } } ]\n").replace(
       "refuses: crl",

@@ -192,7 +192,10 @@ function locate(draft: Draft): Located {
 
 function issuerOf(located: Located, spec: Extract<Whole, { kind: "Issuer" }>["spec"]): IssuerManifest {
   const row = driversOf("issuer").find((d) => spec[d.key as keyof typeof spec] !== undefined)!;
-  const settings = spec[row.key as keyof typeof spec];
+  const given = spec[row.key as keyof typeof spec];
+  // A revocation publishes a CRL as well: one that lives otherwise would change the due dates of the credential NAME.crl.
+  const settings =
+    spec.crl === undefined || row.key !== "localCA" ? given : { ...given, crlLifetime: spec.crl.lifetime };
   const driver = { key: row.key, driver: row.driver, role: row.role, settings, path: ["spec", row.key] };
   return {
     ...located,
