@@ -43,6 +43,8 @@ export interface ReceiptLog {
   append(envelope: Envelope, keys: readonly SigningKey[]): Promise<LogPlace>;
   /** The newest receipt about a rotation: after a crash, was it written? */
   find(rotation: string): Promise<{ readonly index: number; readonly envelope: Envelope } | undefined>;
+  /** Throws what would stop the next append: receipts, leaves and checkpoint that do not fit each other. By looking only. */
+  check(keys: readonly SigningKey[]): Promise<void>;
   /** Makes log.jsonl and the checkpoint again from the receipts; refuses when the old checkpoint says otherwise. */
   rebuild(keys: readonly SigningKey[]): Promise<LogHead>;
 }
@@ -104,6 +106,12 @@ class DirectoryLog implements ReceiptLog {
       if (parseStatement(envelope).predicate.rotation === rotation) return { index, envelope };
     }
     return undefined;
+  }
+
+  async check(keys: readonly SigningKey[]): Promise<void> {
+    // In this order: what others add meanwhile only makes the leaves more.
+    const signed = await readIfThere(checkpointFile(this.#directory));
+    this.#agrees(signed, await this.#leaves(), keys);
   }
 
   async rebuild(keys: readonly SigningKey[]): Promise<LogHead> {

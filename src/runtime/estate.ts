@@ -25,6 +25,7 @@ import { diagnose } from "./doctor.ts";
 import { adoptFound, type Found, findInPlace, versionsOf, withFound } from "./found.ts";
 import { type Parties, partiesOf, partyOf } from "./parties.ts";
 import type { Ports } from "./ports.ts";
+import { mustBePossible } from "./preflight.ts";
 import { openReceipts, type Receipts } from "./receipts.ts";
 import { Runner, readLineage } from "./runner.ts";
 import { outstandingOf, timelineOf } from "./story.ts";
@@ -73,6 +74,8 @@ export class FileEstate implements Estate {
         const planned = await this.#planned(manifest, ports.parties, lineage, options);
         if (planned.plan === undefined || planned.digest === undefined)
           return { result: "nothing due", due: planned.due };
+        await mustBePossible(name, ports.parties, manifest.timing.skew);
+        await receipts.mustGoOn(ports);
         const rotation = `${name}/${lineage.rotations.length + 1}`;
         await runner.append({ type: "RotationPlanned", rotation, plan: planned.plan, digest: planned.digest });
         options.onProgress?.({ type: "started", rotation, plan: planned.plan, resumed: false });

@@ -6,8 +6,16 @@ import type { Generation, Instant, StageName } from "../engine/model.ts";
 import { quietSince } from "../engine/quiet.ts";
 import type { Lineage, Rotation, Round } from "../engine/state.ts";
 import { strategies } from "../engine/strategies/table.ts";
+import { GyreError } from "../errors.ts";
 import type { JournalHead } from "../journal/journal.ts";
-import { openSigningKey, parseStatement, publicKeyOf, signerOf, signStatement } from "../receipt/envelope.ts";
+import {
+  openSigningKey,
+  parseStatement,
+  publicKeyOf,
+  type SigningKey,
+  signerOf,
+  signStatement,
+} from "../receipt/envelope.ts";
 import { openReceiptLog } from "../receipt/log.ts";
 import { receiptFile } from "../receipt/log-files.ts";
 import {
@@ -19,6 +27,7 @@ import {
   statementOf,
 } from "../receipt/statement.ts";
 import type { Ports } from "./ports.ts";
+import { mustAgreeOnTime } from "./preflight.ts";
 import type { Runner } from "./runner.ts";
 
 const signingKeyName = "receipts/signing.key";
@@ -27,12 +36,26 @@ const signingKeyName = "receipts/signing.key";
 export interface Receipts {
   /** Writes the receipt of every closed rotation that has none yet (a crash may lie between); gives the newest one's path. */
   writeMissing(runner: Runner, ports: Ports): Promise<string | undefined>;
+  /**
+   * The log can take one more receipt: nobody wants to learn otherwise when a rotation is over. Writes the signing key
+   * where there is none yet.
+   * @throws GyreError `damaged`, `input`, `disk`, `permission`
+   */
+  mustGoOn(ports: Ports): Promise<void>;
 }
 
 export function openReceipts(stateDirectory: string): Receipts {
   // The log keeps envelopes in its sub-directory receipts/, beside log.jsonl and the checkpoint.
   const directory = stateDirectory;
   return {
+    async mustGoOn(ports) {
+      const key = await openSigningKey(ports.secrets, signingKeyName);
+      try {
+        await openReceiptLog(directory, originOf(key)).check([key]);
+      } catch (error) {
+        throw cannotGoOn(error, directory);
+      }
+    },
     async writeMissing(runner, ports) {
       let path: string | undefined;
       for (const rotation of runner.lineage.rotations) {
@@ -41,6 +64,8 @@ export function openReceipts(stateDirectory: string): Receipts {
         if (rotation.end?.how !== "closed") continue;
         if (first === undefined) path = await write(directory, runner, ports, rotation, undefined);
         else if (written.length === 1 && hasExpiredSince(rotation, ports.clock.now())) {
+          // By a clock that is wrong nothing has expired.
+          await mustAgreeOnTime(rotation.plan.credential, ports.parties, rotation.plan.timing.skew);
           await write(directory, runner, ports, rotation, first.digest);
         }
       }
@@ -63,7 +88,7 @@ async function write(
 ): Promise<string> {
   const key = await openSigningKey(ports.secrets, signingKeyName);
   await keepPin(directory, publicKeyOf(signerOf(key)));
-  const log = openReceiptLog(directory, `gyre.dev/receipts/${key.keyId.slice(7, 23)}`);
+  const log = openReceiptLog(directory, originOf(key));
   const newest = await log.find(rotation.id);
   const kept =
     newest !== undefined && parseStatement(newest.envelope).predicate.addendumTo === addendumTo ? newest : undefined;
@@ -98,6 +123,20 @@ function expiredSince(receipt: ReturnType<typeof receiptOf>, { plan }: Rotation)
       `that anybody refuses g${plan.from?.number} for its date: this addendum rests on its notAfter, ${at}`,
     ],
   };
+}
+
+/** A log has the name of the key that it was begun with. */
+const originOf = (key: SigningKey): string => `gyre.dev/receipts/${key.keyId.slice(7, 23)}`;
+
+function cannotGoOn(error: unknown, directory: string): unknown {
+  if (!(error instanceof GyreError)) return error;
+  return new GyreError({
+    code: error.code,
+    message: `the receipts in ${directory} do not add up, so that no further one could be proven: ${error.message}; no rotation was begun`,
+    where: directory,
+    next: "put receipts/, log.jsonl and checkpoint back from a copy; gyre verify tells which receipts are whole",
+    cause: error,
+  });
 }
 
 /** The public half beside the receipts, to be copied to where receipts are verified: there it is the pin. */

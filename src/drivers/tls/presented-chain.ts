@@ -67,6 +67,25 @@ function certificatesOf(chain: readonly Buffer[]): (Certificate | string)[] {
   });
 }
 
+/**
+ * A CA bundle that can be judged by.
+ * @throws GyreError `input` naming the file
+ */
+export function mustBeRoots(pem: string, file: string): void {
+  try {
+    rootsOf(pem);
+  } catch (error) {
+    if (!(error instanceof GyreError)) throw error;
+    throw new GyreError({
+      code: "input",
+      message: `tls: the CA bundle ${file} cannot be used: ${error.message}; nothing was dialled`,
+      where: file,
+      next: "put the CA certificates (PEM) into it, or correct `roots`",
+      cause: error,
+    });
+  }
+}
+
 interface Roots {
   readonly pem: string;
   readonly certificates: readonly Certificate[];

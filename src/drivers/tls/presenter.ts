@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { GyreError } from "../../errors.ts";
 import type { Member, Presenter, ProbeResult, Step } from "../roles.ts";
@@ -7,7 +7,7 @@ import { exchange } from "./exchange.ts";
 import { type Dial, type Limits, type Look, look } from "./handshake.ts";
 import { clockDifference, detailOf, wordsOf } from "./look-words.ts";
 import { membersOf, type Names, systemNames } from "./members.ts";
-import { fingerprintsOf, problemOf } from "./presented-chain.ts";
+import { fingerprintsOf, mustBeRoots, problemOf } from "./presented-chain.ts";
 import type { PresenterSettings } from "./settings.ts";
 
 export interface TlsOptions {
@@ -26,6 +26,9 @@ export function createTlsPresenter(settings: PresenterSettings, options: TlsOpti
   return {
     can: {},
     members: () => membersOf(settings, options.names ?? systemNames),
+    async check() {
+      await readRoots(settings.roots, options.baseDir);
+    },
     async probe(member: Member, roots: string, step: Step): Promise<ProbeResult> {
       const trusted = (await readRoots(settings.roots, options.baseDir)) ?? roots;
       const dial: Dial = {
@@ -69,7 +72,15 @@ async function lookAtChain(dial: Dial, signal: AbortSignal): Promise<Look> {
 export async function readRoots(path: string | undefined, baseDir = "."): Promise<string | undefined> {
   if (path === undefined) return undefined;
   const file = resolve(baseDir, path);
+  const text = await contentOf(file);
+  mustBeRoots(text, file);
+  return text;
+}
+
+async function contentOf(file: string): Promise<string> {
   try {
+    // A pipe would keep the reader waiting, a device has no end.
+    if (!(await stat(file)).isFile()) throw Object.assign(new Error("no regular file"), { code: "no regular file" });
     return await readFile(file, "utf8");
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;

@@ -28,6 +28,9 @@ export function createTlsVerifier(settings: VerifierSettings, options: TlsOption
   return {
     can: { canRefuse: settings.refuses !== "nothing", sessions: true },
     members: () => membersOf(settings, options.names ?? systemNames),
+    async check() {
+      await readRoots(settings.roots, options.baseDir);
+    },
     probe: async (member, credential, step) => judge(member, credential, step, await ask(member, credential, step)),
     async session(member, credential, step) {
       const asked = await ask(member, credential, step);
