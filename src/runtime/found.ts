@@ -4,6 +4,7 @@ import type { Digest, Generation, Party } from "../engine/model.ts";
 import type { Lineage } from "../engine/state.ts";
 import { GyreError } from "../errors.ts";
 import { parseCertificates } from "../pki/certificate.ts";
+import { readPrivateKey, requireMatch } from "../pki/keys.ts";
 import { keyName, type PublicMaterial } from "./context.ts";
 import { describeIssued } from "./material.ts";
 import { type Bound, type Parties, partyOf } from "./parties.ts";
@@ -65,10 +66,38 @@ interface Held extends Pick<Found, "place" | "stored" | "open"> {
 
 async function readPlace(target: Target, kind: Sought["kind"]): Promise<Held | undefined> {
   const { place } = target;
-  const stored = await target.read();
-  if (stored.version === "absent" || stored.certificate.trim() === "") return undefined;
-  const open = publicPartOf(stored, kind);
+  const read = await target.read();
+  if (read.malformed !== undefined) throw unusable(`${read.malformed}, and is not empty`, place);
+  if (read.version === "absent" || read.certificate.trim() === "") return undefined;
+  const open = publicPartOf(read, kind);
+  const stored = kind === "crl" ? read : withUsableKey(read, open, place);
   return { place, stored, open, description: describeIssued(open, kind) };
+}
+
+/**
+ * A key that is not the certificate's would be taken in as the old one's, and every look with it would fail. One with a
+ * passphrase that only its server has is left alone: the old generation is then one whose key is not ours to use.
+ */
+function withUsableKey(stored: Stored, open: PublicMaterial, place: string): Stored {
+  const { privateKey: key, ...rest } = stored;
+  if (key === undefined || key.use((bytes) => bytes.includes("ENCRYPTED"))) return rest;
+  try {
+    requireMatch(parseCertificates(open.certificate)[0]!, readPrivateKey(key), place);
+    return stored;
+  } catch (error) {
+    if (!(error instanceof GyreError)) throw error;
+    throw unusable(`the private key beside ${place} is not usable with it: ${error.message}`, place);
+  }
+}
+
+/** Taking it for empty would overwrite what somebody put there, and call the rotation a first issue. */
+function unusable(what: string, place: string): GyreError {
+  return new GyreError({
+    code: "input",
+    message: `${what}; nothing was changed`,
+    where: place,
+    next: "put the right certificate and key there; or delete what is wrong: without a certificate a first one is issued, without a key the old one is given up without it",
+  });
 }
 
 /** The leaf apart from its chain, as an issue would have given it. Which roots it leads to, a target does not say. */

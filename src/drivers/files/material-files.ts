@@ -139,14 +139,17 @@ export function storedFrom(
   contents: Partial<Record<FileRole, Buffer>>,
   settings: TargetSettings,
   password: Secret | undefined,
-): Pick<Stored, "certificate" | "privateKey"> {
+  baseDir: string,
+): Pick<Stored, "certificate" | "privateKey" | "malformed"> {
   const { certificate, combined, chain, privateKey } = contents;
   const pem = certificate ?? combined;
   if (pem !== undefined || contents.keystore === undefined) {
     const key = keyBlock(privateKey ?? combined);
+    const malformed = malformedIn(contents, filesOf(settings, baseDir));
     return {
       certificate: [pem, chain].map(certificatesIn).join(""),
       ...(key === undefined ? {} : { privateKey: key }),
+      ...(malformed === undefined ? {} : { malformed }),
     };
   }
   const { path, alias, format } = settings.keystore!;
@@ -171,6 +174,34 @@ function certificatesIn(bytes: Buffer | undefined): string {
     }
   }
   return pemOf(found).toString("latin1");
+}
+
+/** The first file that holds something which is not what belongs there. An empty one is as good as none. */
+function malformedIn(contents: Partial<Record<FileRole, Buffer>>, files: readonly UnitFile[]): string | undefined {
+  for (const { role, path } of files) {
+    const bytes = contents[role];
+    if (bytes === undefined || isBlank(bytes) || role === "keystore") continue;
+    if (role === "privateKey" || role === "combined") {
+      if (keyBlock(bytes) === undefined) return `${path} holds no private key`;
+      if (role === "privateKey") continue;
+    }
+    const blocks = [...bytes.toString("latin1").matchAll(CERTIFICATE)];
+    const bad = blocks.findIndex(([block]) => !isCertificate(block));
+    if (blocks.length > 0 && bad === -1) continue;
+    const what = bad === -1 ? "holds no certificate" : `holds a certificate that cannot be read (number ${bad + 1})`;
+    return `${path} ${what}`;
+  }
+  return undefined;
+}
+
+const isBlank = (bytes: Buffer): boolean => bytes.toString("latin1").trim() === "";
+
+function isCertificate(block: string): boolean {
+  try {
+    return parseCertificates(block).length > 0;
+  } catch {
+    return false;
+  }
 }
 
 function keyBlock(bytes: Buffer | undefined): Secret | undefined {

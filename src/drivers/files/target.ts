@@ -271,7 +271,7 @@ class FilesTarget implements Target {
   async #stored(look: Look): Promise<Stored> {
     return {
       version: look.version,
-      ...storedFrom(look.contents, this.#settings, await this.#password()),
+      ...storedFrom(look.contents, this.#settings, await this.#password(), this.#baseDir),
       ...(look.op === undefined ? {} : { op: look.op }),
       ...(look.torn ? { torn: true } : {}),
     };
