@@ -108,7 +108,15 @@ describe("the secret store", () => {
 
   it("tells a wrong key from a damaged file", async () => {
     await (await open()).put("a", Secret.of("PRIVATE"));
-    const other = await openSecrets(home, { secret: Secret.of(randomBytes(32)) });
+    const foreign = Secret.of(randomBytes(32));
+    await expect(openSecrets(home, { secret: foreign })).rejects.toMatchObject({
+      code: "input",
+      message: expect.stringContaining("secret a: encrypted with another store key"),
+    });
+    const blob = readFileSync(blobOf("a"));
+    writeFileSync(blobOf("a"), "damaged");
+    const other = await openSecrets(home, { secret: foreign });
+    writeFileSync(blobOf("a"), blob);
     await expect(other.get("a")).rejects.toMatchObject({
       code: "input",
       message: expect.stringContaining("another store key"),

@@ -34,7 +34,9 @@ export async function openSecrets(directory: string, source: KeySource): Promise
     await makeDirectory(directory, 0o700);
     await refuseOpenDoors(directory, "0700");
     const key = await storeKey(directory, source);
-    return new FileSecrets(directory, key, keyId(key));
+    const id = keyId(key);
+    await mustFit(directory, id);
+    return new FileSecrets(directory, key, id);
   } catch (error) {
     throw diskError(error, `secret store ${directory}: opening`, directory, "no secret was touched");
   }
@@ -158,6 +160,28 @@ class FileSecrets implements SecretStore {
     for (const part of [...plain, whole]) part.fill(0);
     return secret;
   }
+}
+
+/** So many blobs are asked which key they are under: one of them may be damaged, and is told when it is read. */
+const ASKED = 4;
+
+/**
+ * A store key that was exchanged makes every blob unreadable, which should not show when a rotation is half over.
+ * @throws GyreError `input` when none of the first few is under our key
+ */
+async function mustFit(directory: string, ours: Buffer): Promise<void> {
+  const names = await readdir(directory, { recursive: true, withFileTypes: true });
+  const blobs = names.filter((name) => name.isFile() && name.name.endsWith(SUFFIX) && !name.name.startsWith("."));
+  let foreign: GyreError | undefined;
+  for (const blob of blobs.slice(0, ASKED)) {
+    const path = join(blob.parentPath, blob.name);
+    const head = (await readFile(path)).subarray(0, HEAD);
+    if (head.length < HEAD || !head.subarray(0, MAGIC.length).equals(MAGIC)) return;
+    const found = head.subarray(MAGIC.length, MAGIC.length + KEY_ID);
+    if (found.equals(ours)) return;
+    foreign ??= wrongKey(relative(directory, path).slice(0, -SUFFIX.length), path, found, ours);
+  }
+  if (foreign !== undefined) throw foreign;
 }
 
 function bound(head: Buffer, name: string): Buffer {
