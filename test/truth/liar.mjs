@@ -1,7 +1,7 @@
 // Preloaded with --import into a run of the command line: its probes lie. The modules are replaced as they are loaded, so
 // that no production code exists for it. The real probe looks first, so that logs and sessions are as they would be.
 //   says accepted        every replica presents the new one, every verifier accepts whatever it is shown
-//   says refused         every verifier refuses whatever it is shown
+//   says refused         everybody refuses, whatever is shown
 //   says what is hoped   as a rotation without a fault would look, whatever there is
 
 import { spawnSync } from "node:child_process";
@@ -16,8 +16,10 @@ const fingerprint = () =>
   new X509Certificate(readFileSync(certificate)).fingerprint256.replaceAll(":", "").toLowerCase();
 
 globalThis.truthLiar = {
-  presented: (honest) =>
-    build === "says refused" ? honest : { saw: "presented", chain: [fingerprint()], detail: { lie: true } },
+  presented: () =>
+    build === "says refused"
+      ? { saw: "refused", code: "certificate_revoked", detail: { lie: true } }
+      : { saw: "presented", chain: [fingerprint()], detail: { lie: true } },
   judged(credential, honest) {
     const accepted = { saw: "accepted", as: `serial ${credential.serial}`, detail: { lie: true } };
     const refused = { saw: "refused", code: "certificate_revoked", detail: { lie: true } };

@@ -69,11 +69,16 @@ async function play(scene: Scene, faulty: boolean, build: Build): Promise<ActRep
   }
 }
 
+/** A liar that says yes is found out by a fault, one that says no where there is none. */
+const played: Readonly<Record<Build, readonly boolean[]>> = {
+  ...{ real: [true, false], "says accepted": [true], "says refused": [false], "says what is hoped": [true] },
+};
+
 async function lineOf(scene: Scene, build: Build): Promise<LineReport> {
   const began = performance.now();
   const acts: ActReport[] = [];
   try {
-    for (const faulty of [true, false]) acts.push(...(await play(scene, faulty, build)));
+    for (const faulty of played[build]) acts.push(...(await play(scene, faulty, build)));
   } catch (problem) {
     const why = problem instanceof Error ? (problem.stack ?? problem.message) : String(problem);
     acts.push({ title: "broken", expected: "", really: "", said: "", seconds: 0, verdict: "broken", why });
