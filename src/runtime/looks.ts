@@ -104,18 +104,49 @@ const unknown = (member: string, what: string, seen: object = {}, code?: string)
 const unknownLook = (member: string, error: unknown): Look =>
   unknown(member, error instanceof Error ? error.message : String(error));
 
+/**
+ * One address may answer from two states: old workers after a reload, a second master on the port, a balancer. One look
+ * hits one of them, so a yes is a yes only when several fresh connections agree, and after a no when many do: whoever said
+ * no may still be there behind the one that now answers.
+ */
+const agreeing = { usual: 4, afterNo: 16 };
+
+const agreed =
+  (claim: ClaimName, looker: Looker): Looker =>
+  async (context, member, step) => {
+    const first = await looker(context, member, step);
+    if (first.sighting.saw !== "yes") return first;
+    const before = context.rotation.seen.get(claim)?.get(member);
+    const looks = before?.saw === "no" ? agreeing.afterNo : agreeing.usual;
+    // At once: connections one after the other may all be taken by the same idle worker.
+    const others = await Promise.all(Array.from({ length: looks - 1 }, () => looker(context, member, step)));
+    const other =
+      others.find(({ sighting }) => sighting.saw === "no") ?? others.find(({ sighting }) => sighting.saw === "unknown");
+    const seen = { ...first.seen, agreeing: looks };
+    if (other === undefined) return { ...first, seen };
+    const { saw, what, code } = other.sighting;
+    const yes = others.filter(({ sighting }) => sighting.saw === "yes").length + 1;
+    const words = `${what} (in ${looks - yes} of ${looks} looks at once: more than one process answers at this address)`;
+    return { sighting: { member, saw, what: words, ...(code === undefined ? {} : { code }) }, seen: other.seen };
+  };
+
 const lookers: Readonly<Record<ClaimName, Looker>> = {
   stored: (context, member) => lookStored(context, member, context.rotation.plan.to),
   restored: (context, member) => lookStored(context, member, context.rotation.plan.from?.number),
-  presented: (context, member, step) => lookPresented(context, member, step, context.rotation.plan.to),
-  presentedOld: (context, member, step) => lookPresented(context, member, step, context.rotation.plan.from!.number),
-  accepted: async (context, member, step) =>
+  presented: agreed("presented", (context, member, step) =>
+    lookPresented(context, member, step, context.rotation.plan.to),
+  ),
+  presentedOld: agreed("presentedOld", (context, member, step) =>
+    lookPresented(context, member, step, context.rotation.plan.from!.number),
+  ),
+  accepted: agreed("accepted", async (context, member, step) =>
     context.rotation.plan.kind === "crl"
       ? lookLoaded(context, member, step)
       : (await probe(context, member, step, context.rotation.plan.to)).look,
+  ),
   acceptedOld: lookAcceptedOld,
-  refused: lookRefused,
-  drained: lookDrained,
+  refused: agreed("refused", lookRefused),
+  drained: agreed("drained", lookDrained),
   used: lookUsed,
   silent: lookSilent,
   admitted: (context, member) => lookListed(context, member, context.rotation.plan.to, true),
