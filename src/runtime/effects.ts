@@ -283,11 +283,15 @@ async function retire(context: Context, step: StepRef, op: OpId): Promise<Effect
 
 async function publish(context: Context, step: StepRef, op: OpId): Promise<Effect> {
   const store = storeOf(context, step);
+  const old = generationAt(context, step.generation);
+  const { pem, version } = await store.read();
+  // Another credential's rotation published since. Its CRL lists this one too, and ours would take that one's entry away.
+  if (listsRevoked(pem, old, context.now) === undefined)
+    return { did: `${store.place} holds a CRL with serial ${old.serial} already` };
   const evidence = await crlOfRotation(context, op);
-  const { version } = await store.read();
   await store.put((await context.ports.evidence.get(evidence)).toString("utf8"), version, stepFor(context, op));
   return {
-    did: `${store.place} holds a CRL with serial ${generationAt(context, step.generation).serial}`,
+    did: `${store.place} holds a CRL with serial ${old.serial}`,
     evidence,
   };
 }
