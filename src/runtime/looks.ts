@@ -319,13 +319,15 @@ async function lookSilent(context: LookContext, id: string, step: Step): Promise
   if (sensor === undefined) return unknown(id, "the manifest no longer names it");
   const { rotation, ports } = context;
   const { place, member } = sensor.instance;
-  const heartbeat = await probe(context, member, step, rotation.plan.to);
+  // A tag of its own: the log of another member would show the heartbeat of that one.
+  const own = stepFor(context, step.op);
+  const heartbeat = await probe(context, member, own, rotation.plan.to);
   if (heartbeat.result.saw !== "accepted") {
     const what = `its heartbeat could not be sent: ${member} ${heartbeat.look.sighting.what}`;
     return { ...unknown(id, what, heartbeat.result, noHeartbeat), disturbedAt: ports.clock.now() };
   }
-  if (!(await sawTag(context, () => sensor.instance.alive(step.tag)))) {
-    const what = `${place} did not record our own probe (gyre-probe/${step.tag}): it has a gap`;
+  if (!(await sawTag(context, () => sensor.instance.alive(own.tag)))) {
+    const what = `${place} did not record our own probe (gyre-probe/${own.tag}): it has a gap`;
     return { ...unknown(id, what, {}, noHeartbeat), disturbedAt: ports.clock.now() };
   }
   const old = generationAt(context, rotation.plan.from!.number);

@@ -580,3 +580,15 @@ test("old generations that are still accepted are counted, and a life of many pe
     manifest = kept;
   }
 });
+
+test("with the log of another server the quiet of this one is not vouched for, whatever that log shows", async () => {
+  await examine([["path: b/access.log", "path: a/access.log"]]);
+  const options = { now: true, waitUpTo: 30_000, runner: "test", by: "test", reason: "test" };
+  const open = () => openEstate({ manifests: [path("gyre.yaml")], stateDirectory: path(".gyre"), env: {} });
+  expect(await (await open()).rotate("mesh", options)).toMatchObject({
+    result: "held",
+    stage: "quiet",
+    reasons: [{ verdict: "unknown", what: expect.stringContaining("did not record our own probe") }],
+  });
+  expect(await (await open()).revert("mesh", options)).toMatchObject({ result: "put back", failed: false });
+});

@@ -22,8 +22,11 @@ async function one({ bound, settings, baseDir }: Entry<Placed>, role: string): P
   if (validate !== undefined)
     await programOf("validate command", validate, baseDir).catch((error: unknown) => found.push(failed(at, error)));
   if (reload === undefined) {
-    const what = "nothing tells its process to load new material; the rotation will hold until it is restarted";
-    return [...found, warning(at, what, "add reload, or restart it when the rotation holds")];
+    const what = "nothing tells its process to load new material";
+    return [
+      ...found,
+      warning(at, what, "add reload, or restart it once a rotation delivered; gyre plan says what happens otherwise"),
+    ];
   }
   const did = await lookAtReload(reload, baseDir).then(
     (words) => ok(at, words),
