@@ -4,8 +4,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import { type CaBefore, caBefore } from "../../lab/gyre.ts";
+import { targetSettings } from "../drivers/files/settings.ts";
+import { createFilesTarget } from "../drivers/files/target.ts";
+import type { Event } from "../engine/events.ts";
+import { emptyLineage } from "../engine/state.ts";
+import { openEvidence } from "../journal/evidence.ts";
+import { openSecrets } from "../journal/secrets.ts";
 import type { Estate } from "./api.ts";
 import { openEstate } from "./estate.ts";
+import { adoptFound, findInPlace } from "./found.ts";
 
 const homes: string[] = [];
 afterEach(() => {
@@ -107,6 +114,23 @@ test("what is in place is planned for and told as the old generation, and asking
   const { lineage, entries } = await estate.show("shop");
   expect(lineage.rotations[0]?.plan.from).toEqual(planned.plan?.from);
   expect(entries[0]?.words).toContain("found g1");
+});
+
+test("one of ours that somebody put back brings its key, which had been deleted", async () => {
+  const it = await scene();
+  await withPair(it, "a");
+  const files = { certificate: it.path("a", "tls.pem"), privateKey: it.path("a", "tls.key") };
+  const instance = createFilesTarget(targetSettings.parse(files), { baseDir: it.home });
+  const targets = [{ id: "a", driver: "files", instance }];
+  const sought = { name: "shop", kind: "certificate" } as const;
+  const found = await findInPlace(targets, sought, emptyLineage());
+  const secrets = await openSecrets(it.path("secrets"), { file: it.path("store.key") });
+  const lineage = { ...emptyLineage(), generations: new Map([[1, found!.generation]]), current: 2 };
+  const appended: Event[] = [];
+  const runner = { lineage, append: async (...events: Event[]) => void appended.push(...events) };
+  await adoptFound(runner, { parties: { targets }, secrets, evidence: openEvidence(it.path("evidence")) }, sought);
+  expect(appended).toMatchObject([{ type: "GenerationAdopted", generation: { number: 1 } }]);
+  expect(await secrets.list()).toEqual(["shop/g1.key"]);
 });
 
 test("nothing in place is a first issue, due now", async () => {

@@ -131,15 +131,31 @@ export function withFound(lineage: Lineage, found: Found | undefined): Lineage {
  * before Gyre, or one that somebody delivered by hand since.
  * @throws as `findInPlace`
  */
-export async function adoptFound(runner: Runner, ports: Ports, sought: Sought): Promise<void> {
+export async function adoptFound(
+  runner: Pick<Runner, "lineage" | "append">,
+  ports: Pick<Ports, "secrets" | "evidence"> & { readonly parties: Pick<Parties, "targets"> },
+  sought: Sought,
+): Promise<void> {
   const { lineage } = runner;
   const found = await findInPlace(ports.parties.targets, sought, lineage);
+  if (found?.isNew === false) await keepKey(ports, sought.name, found);
   if (found === undefined || found.generation.number === lineage.current) return;
   if (found.isNew) await take(ports, sought.name, found);
   await runner.append({ type: "GenerationAdopted", generation: found.generation, foundAt: found.place });
 }
 
-async function take(ports: Ports, name: string, { stored, open, generation }: Found): Promise<void> {
+/** One of ours that somebody put back, from a copy perhaps: its key was deleted from the store when it had been replaced. */
+async function keepKey(ports: Pick<Ports, "secrets">, name: string, { stored, generation }: Found): Promise<void> {
+  const key = keyName(name, generation.number);
+  if (stored.privateKey === undefined || (await ports.secrets.get(key)) !== undefined) return;
+  await ports.secrets.put(key, stored.privateKey);
+}
+
+async function take(
+  ports: Pick<Ports, "secrets" | "evidence">,
+  name: string,
+  { stored, open, generation }: Found,
+): Promise<void> {
   const key = keyName(name, generation.number);
   // A key without a GenerationAdopted behind it is what a crash between the two left; it is this very one or stale.
   await ports.secrets.delete(key);
