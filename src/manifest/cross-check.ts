@@ -137,6 +137,7 @@ function checkCredential(draft: Credential, issuers: ReadonlyMap<string, Issuer>
   if (issue) checkNames(draft, issue);
   if (issue && issuer) checkLifetime(draft, issue.lifetime, issuer);
   if (issue && renew) checkRenewal(draft, ["spec", "renew"], policyOf(renew), issue.lifetime);
+  if (issue && draft.spec.timing) checkSkew(draft, issue.lifetime, draft.spec.timing.skew);
   checkTimes(draft, ["spec"], draft.spec, issue?.lifetime);
   checkProve(draft);
   checkRefusals(draft, issuer);
@@ -180,6 +181,17 @@ function checkLifetime(draft: Credential, lifetime: number, issuer: Issuer): voi
     });
   else if (lifetime > settings.lifetime)
     report(draft, path, `${sayMillis(lifetime)} is longer than its CA lives (${sayMillis(settings.lifetime)})`);
+}
+
+/** It would count as ended from the moment it is issued, and every rotation would leave one more behind. */
+function checkSkew(draft: Credential, lifetime: number, skew: number): void {
+  if (lifetime > skew) return;
+  report(
+    draft,
+    ["spec", "issue", "lifetime"],
+    `${sayMillis(lifetime)} is not longer than the difference of clocks that must not matter (${sayMillis(skew)})`,
+    { next: "lengthen it, or say timing: { skew: … } for clocks that agree better" },
+  );
 }
 
 function checkRenewal(draft: Draft, path: Path, policy: ReturnType<typeof policyOf>, lifetime: number): void {
