@@ -16,7 +16,7 @@ export const stageWords: Readonly<Record<StageName, string>> = {
   deleted: "the old one is no longer trusted anywhere",
   refused: "every verifier is seen refusing the old one and accepting the new",
   superseded: "the new one is in place everywhere; the old one lives on until it expires",
-  expired: "every verifier is seen refusing the expired one",
+  expired: "the new one is in place everywhere; verifiers that can be asked are seen refusing the expired one",
   closed: "the old key is destroyed and the receipt is signed",
 };
 
@@ -51,7 +51,7 @@ export function gradeWords(grade: Grade, old = "the old one", kind: Kind = "cert
     REFUSED: `every verifier was seen refusing ${old}`,
     DENIED: `${old} still authenticates, and was seen authorised for nothing`,
     SUPERSEDED: `nobody presents ${old} any more; until it expires, whoever holds its key can still use it`,
-    EXPIRED: `${old} has expired, and was seen refused for it`,
+    EXPIRED: `${old} is past its date`,
     FIRST: "the first issue, so there was nothing to replace",
   };
   return words[grade];

@@ -11,6 +11,7 @@ import type {
   Member,
   Plan,
   Reason,
+  Role,
   StageName,
   StepRef,
 } from "./model.ts";
@@ -77,6 +78,8 @@ export interface Rotation {
   inventory: Inventory | undefined;
   /** When it was found to be as it is. */
   inventoryAt: Instant;
+  /** Who was in it during the rotation and is no longer, by role and id: nobody waived them. */
+  left: Map<string, { readonly role: Role; readonly id: string }>;
   seen: Map<ClaimName, Map<string, Seen>>;
   rounds: Round[];
   /** The latest entry that told of a change to what members hold, trust or run: looks from before it say nothing of now. */
@@ -175,6 +178,7 @@ function plan(lineage: Lineage, event: Event & { type: "RotationPlanned" }, at: 
     epoch: undefined,
     inventory: undefined,
     inventoryAt: at,
+    left: new Map(),
     seen: new Map(),
     rounds: [],
     changedSeq: 0,
@@ -283,6 +287,8 @@ function resolved(rotation: Rotation, epoch: Digest, inventory: Inventory, at: I
       if (is === undefined || was?.instance !== is.instance || was?.of !== is.of) looks.delete(id);
     }
   }
+  for (const [key, { id }] of before) rotation.left.set(key, { role: key.slice(0, key.indexOf(" ")) as Role, id });
+  for (const key of after.keys()) rotation.left.delete(key);
   rotation.epoch = epoch;
   rotation.inventory = inventory;
   rotation.inventoryAt = at;

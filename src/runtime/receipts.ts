@@ -2,6 +2,7 @@ import type { KeyObject } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { claims, isExpired, membersFor } from "../engine/claims.ts";
+import { waivedMembers } from "../engine/finding.ts";
 import type { Generation, Instant, StageName } from "../engine/model.ts";
 import { quietSince } from "../engine/quiet.ts";
 import type { Lineage, Rotation, Round } from "../engine/state.ts";
@@ -274,10 +275,11 @@ function roundOf(round: Round, { plan }: Rotation): ReceiptStage["rounds"][numbe
 
 /** Which claim a verdict rests on, by the stage that gave the grade. */
 function verdictsOf(rotation: Rotation, closedAt: Instant): ReceiptVerdict[] {
-  const graded = rotation.passed
-    .map((entry) => entry.stage)
-    .find((stage) => stage === "refused" || stage === "superseded" || stage === "expired");
-  if (graded === undefined || rotation.inventory === undefined) return [];
+  const passed = rotation.passed.find(
+    ({ stage }) => stage === "refused" || stage === "superseded" || stage === "expired",
+  );
+  if (passed === undefined || rotation.inventory === undefined) return [];
+  const { stage: graded, at: gradedAt } = passed;
   const names = stageClaims(rotation, graded).filter((claim) =>
     graded === "refused" ? claim === "refused" : claim === "presented" || claim === "accepted",
   );
@@ -285,13 +287,12 @@ function verdictsOf(rotation: Rotation, closedAt: Instant): ReceiptVerdict[] {
   const judged = names.flatMap((claim) =>
     membersFor(claim, rotation.plan, rotation.inventory!).map((member): ReceiptVerdict => {
       const seen = rotation.seen.get(claim)?.get(member.id);
-      const waived = rotation.waivers.some(
-        (waiver) => waiver.member === member.id && (waiver.claim === undefined || waiver.claim === claim),
-      );
-      const evidence = rotation.rounds.findLast((round) => round.claim === claim)?.evidence;
+      const waived = waivedMembers(rotation, claim, gradedAt).has(member.id);
+      // A later round may have looked at others only.
+      const evidence = rotation.rounds.find((round) => round.seq === seen?.seq)?.evidence;
       return {
         member: member.id,
-        verdict: waived ? "waived" : seen?.saw !== "yes" ? "unknown" : graded,
+        verdict: waived ? "waived" : seen?.saw !== "yes" ? "unknown" : (graded as ReceiptVerdict["verdict"]),
         at: iso(seen?.at ?? closedAt),
         what: waived ? "waived by name" : wordsOfVerdict(graded, claim, rotation, seen?.code),
         ...(evidence === undefined ? {} : { evidence }),
@@ -328,15 +329,17 @@ function wordsOfVerdict(stage: string, claim: string, { plan }: Rotation, code: 
 function quietOf(rotation: Rotation): Receipt["quiet"] {
   const { plan } = rotation;
   const silent = rotation.seen.get("silent");
+  const sensors = plan.sensors.map((sensor) => ({
+    id: sensor.id,
+    member: sensor.id,
+    alive: silent?.get(sensor.id)?.saw === "yes",
+  }));
   return {
     window: plan.quiet.window,
     why: plan.quiet.why,
-    sensors: plan.sensors.map((sensor) => ({
-      id: sensor.id,
-      member: sensor.id,
-      alive: silent?.get(sensor.id)?.saw === "yes",
-    })),
-    ...(silent === undefined ? {} : { silentSince: iso(quietSince(rotation)) }),
+    sensors,
+    // Said of nobody unless every sensor said so at last: a waived one may have seen a use.
+    ...(sensors.length > 0 && sensors.every(({ alive }) => alive) ? { silentSince: iso(quietSince(rotation)) } : {}),
   };
 }
 
@@ -361,17 +364,28 @@ function oldKeyOf(lineage: Lineage, { plan, steps, id }: Rotation): Receipt["old
 }
 
 /** In words, what this rotation could not show. */
-function notProvable({ plan }: Rotation): string[] {
+function notProvable({ plan, left, end, inventory }: Rotation): string[] {
   const found: string[] = [];
-  if (plan.from === undefined) return ["a first issue: no old generation was there to be refused"];
+  if (left.size > 0) {
+    const gone = [...left.values()].map(({ role, id }) => `${id} (${role})`).join(", ");
+    found.push(`anything of ${gone}: in the inventory during the rotation, and no longer when it ended`);
+  }
+  if (plan.from === undefined) return [...found, "a first issue: no old generation was there to be refused"];
   const until = iso(plan.from.notAfter);
-  if (!plan.revoke && plan.from.notAfter > 0)
+  const expired = end?.how === "closed" && end.grade === "EXPIRED";
+  if (!plan.revoke && !expired)
     found.push(
       `g${plan.from.number} was not seen refused: ${plan.grade.why}. Whoever holds its key can use it until ${until}`,
     );
   if (plan.revoke && plan.sensors.length === 0)
     found.push(
       `that nobody used g${plan.from.number} in the quiet window: no sensor is declared, so the window is a time bound`,
+    );
+  const watching = plan.sensors.length;
+  const doors = inventory?.members.verifier.length ?? 0;
+  if (plan.revoke && watching > 0 && watching < doors)
+    found.push(
+      `that nobody used g${plan.from.number} at the verifiers without a sensor: ${watching} sensors watch, and there are ${doors} verifiers`,
     );
   if (plan.revoke)
     found.push(
