@@ -255,7 +255,12 @@ describe("waivers", () => {
     for (const at of [0, 5, 10]) story.at(at).sees("presented").sees("accepted");
     story.waived("servers-1", 100).waived("servers-2", 100);
     expect(reasonsIn(story.decides(12))).toMatchObject([
-      { about: "shop", verdict: "unknown", what: expect.stringContaining("every one of the replicas is waived") },
+      {
+        about: "shop",
+        verdict: "unknown",
+        what: expect.stringContaining("every one of the replicas is waived"),
+        release: expect.stringMatching(/^a waiver ends \(the latest at .*Z\)/),
+      },
     ]);
   });
 
@@ -319,6 +324,9 @@ describe("the quiet window", () => {
 
   test("ends with another look: the one from its beginning says nothing of the rest", () => {
     expect(quiet().sees("silent").decides(30)).toMatchObject({ move: "observe", looks: [{ claim: "silent" }] });
+    expect(quiet().sees("silent").at(29).sees("silent").decides(30), "not a second early").toMatchObject({
+      move: "observe",
+    });
     expect(quiet().sees("silent").at(30).sees("silent").decides()).toMatchObject({ move: "pass", stage: "quiet" });
   });
 

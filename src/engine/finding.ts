@@ -120,6 +120,13 @@ function obstacleOf(
   return left > 0 ? undefined : `there are no ${claims[claim].noun}: "for all" over nothing proves nothing`;
 }
 
+/** Where nobody is left to look at because all were waived, only the end of a waiver changes that. */
+function releaseOf({ waivers }: Rotation, { claim, counts }: Finding): string {
+  if (counts.total === 0 || counts.waived < counts.total) return "the inventory can be resolved in full";
+  const ends = waivers.filter((one) => one.claim === undefined || one.claim === claim).map(({ expires }) => expires);
+  return `a waiver ends (the latest at ${new Date(Math.max(...ends)).toISOString()}) and its member is seen to do what is asked`;
+}
+
 /** One reason per exception, and one for an obstacle: what a hold is made of. */
 export function reasonsOf(rotation: Rotation, finding: Finding, now: Instant): Reason[] {
   const { plan } = rotation;
@@ -149,7 +156,7 @@ export function reasonsOf(rotation: Rotation, finding: Finding, now: Instant): R
       verdict: "unknown",
       what: finding.obstacle,
       since: now,
-      release: "the inventory can be resolved in full",
+      release: releaseOf(rotation, finding),
     });
   }
   return reasons;

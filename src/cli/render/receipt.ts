@@ -49,7 +49,8 @@ function essentials(receipt: Receipt, verdict: ReceiptJudgement["verdict"], widt
   add("scope", [count(target, "target"), count(presenter, "replica"), count(verifier, "verifier")].join(", "));
   for (const member of receipt.verdicts) add("verdict", `${member.member} ${member.verdict}: ${member.what}`);
   const sensors = receipt.quiet.sensors.length === 0 ? "no sensor" : count(receipt.quiet.sensors.length, "sensor");
-  if (receipt.quiet.window > 0) add("quiet", `${spanWords(receipt.quiet.window)}, ${sensors}`);
+  const waited = receipt.timeline.some(({ stage }) => stage === "quiet");
+  if (waited && receipt.quiet.window > 0) add("quiet", `${spanWords(receipt.quiet.window)}, ${sensors}`);
   for (const waiver of receipt.waivers)
     add("waived", `${waiver.member} by ${waiver.by}: ${waiver.reason} (until ${utc(waiver.expires)})`);
   for (const unknown of receipt.unknowns) add("unknown", `${unknown.about}: ${unknown.what}`);

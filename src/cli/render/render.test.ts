@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import type { Plan } from "../../engine/model.ts";
 import { stagesOf } from "../../engine/plan.ts";
 import { sampleReceipt } from "../../receipt/fixtures/sample-receipt.ts";
-import { statementOf } from "../../receipt/statement.ts";
+import { type Receipt, statementOf } from "../../receipt/statement.ts";
 import type { Outcome, Progress } from "../../runtime/api.ts";
 import type { Found } from "../../scan/found.ts";
 import {
@@ -402,6 +402,17 @@ golden("receipt unpinned", (width) => {
   );
 });
 
+test("a quiet window is told where one was waited for, and only there", () => {
+  const quietOf = (timeline: Receipt["timeline"]) => {
+    const statement = statementOf(sampleReceipt([], { timeline }));
+    const judgement = { ok: true, verdict: "VERIFIED", problems: [], notes: [], statement } as const;
+    return plainText(receiptLines("17.json", judgement, 80)).match(/^ {2}quiet .*/m)?.[0];
+  };
+  const { timeline } = sampleReceipt([]);
+  expect(quietOf(timeline)).toMatch(/75 s/);
+  expect(quietOf(timeline.filter(({ stage }) => stage !== "quiet"))).toBeUndefined();
+});
+
 golden("receipt broken", (width) => {
   const problems = [
     "the signature by sha256:9b11 does not fit the payload",
@@ -471,6 +482,7 @@ golden("scan", (width) => {
       matches: ["/etc/nginx/tls/shop.pem:1"],
       findings: [],
     },
+    { ...certificate, where: "today.pem:1", notAfter: noon + day / 2, daysLeft: 0 },
     { what: "private key", where: "lost.key:1", encrypted: true, matches: [], findings: [] },
     { what: "problem", where: "/root/x", message: "permission denied", findings: [] },
   ];

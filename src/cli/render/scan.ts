@@ -28,7 +28,7 @@ function leftWords(found: Found): string {
   const size = columns.what - 2;
   if (!("daysLeft" in found)) return " ".repeat(size);
   if (found.daysLeft < 0) return " ".repeat(Math.max(0, size - "expired".length)) + bad("expired");
-  return `${found.daysLeft} d`.padStart(size);
+  return (found.daysLeft === 0 ? "< 1 d" : `${found.daysLeft} d`).padStart(size);
 }
 
 function whatWords(found: Found): string {
