@@ -19,6 +19,12 @@ describe("the grade that can be reached, and why not better", () => {
     ],
     ["none can refuse", { verifiers: [gate] }, "SUPERSEDED", /no verifier can refuse it.*Reach REFUSED with/],
     ["no verifier declared", { verifiers: [] }, "SUPERSEDED", /no declared verifier.*shorter lifetime/],
+    [
+      "nothing can refuse, whatever the manifest's default is called",
+      { verifiers: [], revoke: false },
+      "SUPERSEDED",
+      /no declared verifier.*shorter lifetime/,
+    ],
     ["the manifest declines", { revoke: false }, "SUPERSEDED", /revoke: false/],
     ["nothing carries a CRL", { trustStores: [] }, "SUPERSEDED", /Reach REFUSED with a CRL/],
     ["expired already, beyond all clocks", { from: generation(1, -minute * 5) }, "EXPIRED", /expired already/],
@@ -121,6 +127,21 @@ describe("notices", () => {
       /file: nothing tells its process/,
     ],
     ["unknown how it is told", { targets: [party("file")] }, /file: nothing tells its process/],
+    [
+      "nobody tells it, and a presenter shows it",
+      { targets: [party("file")], presenters: [party("web")] },
+      /rotation will hold until it is restarted/,
+    ],
+    [
+      "nobody tells it, and only its use would show it",
+      { targets: [party("file")], presenters: [] },
+      /restart it, or it is shut out when g1 is revoked/,
+    ],
+    [
+      "nobody tells it, and nothing would show it",
+      { targets: [party("file")], presenters: [], sensors: [] },
+      /not seen: restart it, or it is shut out when g1 is revoked/,
+    ],
     [
       "a live credential left over",
       { revoke: false, from: generation(1, 365 * day) },

@@ -61,6 +61,8 @@ export function makePlan(input: PlanInput, now: Instant): Plan {
   const canRefuse = input.verifiers.filter((verifier) => verifier.facts.canRefuse === true);
   const revoke =
     (input.revoke ?? true) && canRefuse.length > 0 && input.trustStores.length > 0 && input.from !== undefined;
+  // Where nothing can refuse, false is what follows, not what somebody chose.
+  const declined = input.revoke === false && canRefuse.length > 0;
   const { pinned: _, quiet, revoke: __, ...kept } = input;
   const draft: Plan = {
     version: 1,
@@ -72,7 +74,7 @@ export function makePlan(input: PlanInput, now: Instant): Plan {
     quiet: quietWindow(quiet, input.sensors),
     notices: [],
   };
-  return { ...draft, grade: reachableGrade(draft, input.revoke === false, now), notices: notices(draft, now) };
+  return { ...draft, grade: reachableGrade(draft, declined, now), notices: notices(draft, now) };
 }
 
 function quietWindow(periods: QuietPeriods, sensors: readonly Party[]): Plan["quiet"] {
@@ -125,9 +127,7 @@ function notices(plan: Plan, now: Instant): string[] {
   const found: string[] = [];
   for (const target of plan.targets) {
     if (target.facts.reload === "restart" || target.facts.reload === "none" || target.facts.reload === undefined) {
-      found.push(
-        `${target.id}: nothing tells its process to load new material; the rotation will hold until it is restarted`,
-      );
+      found.push(`${target.id}: nothing tells its process to load new material; ${untold(plan)}`);
     }
   }
   if (plan.from !== undefined && !plan.revoke && plan.request.kind === "certificate") {
@@ -143,6 +143,16 @@ function notices(plan: Plan, now: Instant): string[] {
     );
   }
   return found;
+}
+
+/** What becomes of a process that nobody tells: presenters show that it still has the old one, else only its use does. */
+function untold(plan: Plan): string {
+  if (plan.presenters.length > 0) return "the rotation will hold until it is restarted";
+  const old = plan.from === undefined ? undefined : `g${plan.from.number}`;
+  if (old === undefined || !plan.revoke) return "whether it did is not seen, so restart it";
+  return plan.sensors.length > 0
+    ? `restart it, or it is shut out when ${old} is revoked after it was quiet for the window`
+    : `whether it did is not seen: restart it, or it is shut out when ${old} is revoked`;
 }
 
 /** The stages of a plan's table that apply, in order. */
