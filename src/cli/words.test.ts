@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { parseLength } from "./lengths.ts";
-import { commandWords, instantWords, momentWords, relativeWords, spanWords } from "./words.ts";
+import { commandWords, dueSentence, instantWords, momentWords, relativeWords, spanWords } from "./words.ts";
 
 const blank = (text: string): string => text.replaceAll("\u00a0", " ");
 
@@ -24,6 +24,15 @@ test("times are said from now", () => {
   expect(relativeWords(now + 1, now)).toBe("now");
   expect(blank(momentWords(now + 7_200_000, now))).toBe("2026-11-24 14:00 UTC (in 2 h)");
   expect(instantWords(Number.POSITIVE_INFINITY)).toBe("never");
+});
+
+test("where no window opens in time, it says from when they are passed over", () => {
+  const now = Date.UTC(2026, 10, 24, 12);
+  const due = { action: "impossible", dueAt: now, because: "no time is open", next: "", urgent: false } as const;
+  expect(dueSentence(due, now)).toBe("cannot be renewed in time: no time is open");
+  expect(blank(dueSentence({ ...due, overrideAt: now + 7_200_000 }, now))).toMatch(
+    /rotated outside of them from 2026-11-24 14:00 UTC \(in 2 h\) \(whenLate: rotate\)$/,
+  );
 });
 
 test("a command can be copied into a shell", () => {

@@ -156,5 +156,9 @@ export function dueWords(due: Due | undefined, now: Instant): string {
 export function dueSentence(due: Due, now: Instant): string {
   if (due.action === "rotate") return `due now: ${due.because}`;
   if (due.action === "wait") return `not due before ${momentWords(due.until, now)}: ${due.because}`;
-  return `cannot be renewed in time: ${due.because}`;
+  const override =
+    due.overrideAt === undefined
+      ? ""
+      : `; unless one opens, it is rotated outside of them from ${momentWords(due.overrideAt, now)} (whenLate: rotate)`;
+  return `cannot be renewed in time: ${due.because}${override}`;
 }
