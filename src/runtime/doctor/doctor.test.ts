@@ -193,7 +193,7 @@ const cases: readonly Case[] = [
   {
     name: "a CA whose verifiers with slow clocks do not trust it yet",
     ...withCa({ backdate: "1m" }),
-    level: "warning",
+    level: "note",
     about: "issuer clinic",
     what: /behind does not trust it yet/,
   },
