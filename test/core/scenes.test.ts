@@ -51,6 +51,26 @@ describe.each(["replace", "overlap"] as const)("%s", (strategy) => {
     expect(world.since()).toBeGreaterThanOrEqual(60_000);
   });
 
+  it("a verifier that refuses everybody after the removal has refused nobody (corner D)", async () => {
+    const world = await worldAt({ refusesEverybody: { replica: 1, span: [10_001, 40_000] } });
+    // From the reload on: everything before it is in order.
+    world.onAct = (what) => void (what === "reload" && world.since() >= 10_000 && world.advance(1));
+    const outcome = await rotate(world, {});
+    expect(outcome).toMatchObject({ result: "held", stage: "refused" });
+    const reasons = outcome.result === "held" ? outcome.reasons : [];
+    expect(reasons).toContainEqual(
+      expect.objectContaining({
+        about: "replica-1",
+        claim: "refused",
+        verdict: "unknown",
+        what: expect.stringContaining("an outage or an expired CRL, no proof"),
+      }),
+    );
+    expect(new Set(reasons.map(({ about }) => about))).toEqual(new Set(["replica-1"]));
+    expect((await rotateToEnd(world)).last).toEqual({ result: "closed", grade: "REFUSED" });
+    expect(world.since()).toBeGreaterThanOrEqual(40_000);
+  });
+
   it("somebody puts the old one back after delivery: held until it is undone", async () => {
     const world = await worldAt({ overwritten: [5_000, 60_000] });
     const outcome = await rotate(world, {});

@@ -27,6 +27,8 @@ export interface Faults {
   readonly ignoresReload?: Readonly<Record<number, number>>;
   /** Replicas that do not answer in that span. */
   readonly down?: Readonly<Record<number, Span>>;
+  /** A verifier that refuses everybody in that span, as one whose CRL has expired. */
+  readonly refusesEverybody?: { readonly replica: number; readonly span: Span };
   /** A replica that the n-th reload (counted from 0) kills until that time. */
   readonly diesAtReload?: { readonly replica: number; readonly reload: number; readonly until: number };
   /** A replica that is gone in `span`, misses what happens meanwhile, and loads what is stored only at `loadsAt`. */
@@ -187,6 +189,8 @@ export class World {
   /** What a verifier really does with a certificate now, whoever asks. */
   judge(replica: Replica, certificate: Judged): "accepted" | "revoked" | "expired" {
     if (certificate.notAfter <= this.now) return "expired";
+    const deaf = this.faults.refusesEverybody;
+    if (this.replicas[deaf?.replica ?? -1] === replica && this.within(deaf?.span)) return "revoked";
     if (this.strategy === "overlap") return replica.pins.has(certificate.fingerprint) ? "accepted" : "revoked";
     return replica.revoked.has(certificate.serial) ? "revoked" : "accepted";
   }
