@@ -2,8 +2,11 @@ import { createHash } from "node:crypto";
 import { type Certificate, parseCertificates } from "../../pki/certificate.ts";
 import { comparableName } from "./comparable-name.ts";
 
-/** `ours`: it names this certificate. `other`: it names something else. `none`: empty, or not enough to tell by. */
-export type Naming = "ours" | "other" | "none";
+/**
+ * `ours`: it names this certificate. `other`: it names something else. `subject`: our subject, which every generation
+ * shares and a stranger can write: not enough to tell by. `none`: empty, or not enough either.
+ */
+export type Naming = "ours" | "other" | "subject" | "none";
 
 /**
  * Whom a header names, as servers write it: serial (hex in any case, with colons, 0x or leading zeros; decimal),
@@ -14,7 +17,10 @@ export function whomItNames(value: string, certificate: Certificate): Naming {
   const text = value.trim();
   if (text === "" || text === "-") return "none";
   const parts = partsOf(text);
-  if (parts.some((part) => isOurs(part, certificate))) return "ours";
+  if (parts.some((part) => isOurNumber(part, certificate) || isOurPem(part, certificate))) return "ours";
+  // A number that is not ours beside our subject is another generation of it.
+  const numbered = parts.some((part) => /^(?:0x)?[0-9a-f: ]{16,}$/i.test(part));
+  if (!numbered && parts.some((part) => isOurSubject(part, certificate))) return "subject";
   // A serial this short reads the same in hex and decimal for two different certificates: no evidence either way.
   return isShortSerial(text, certificate) ? "none" : "other";
 }
@@ -23,10 +29,6 @@ export function whomItNames(value: string, certificate: Certificate): Naming {
 function partsOf(text: string): string[] {
   const pairs = text.matchAll(/(?:^|[;,])\s*(?:Hash|Subject|Cert|Serial)=(?:"((?:[^"\\]|\\.)*)"|([^;,"]*))/gi);
   return [text, ...[...pairs].map((pair) => pair[1]?.replace(/\\(.)/g, "$1") ?? pair[2] ?? "")];
-}
-
-function isOurs(part: string, certificate: Certificate): boolean {
-  return isOurNumber(part, certificate) || isOurSubject(part, certificate) || isOurPem(part, certificate);
 }
 
 const shortest = 16;

@@ -48,7 +48,10 @@ export const verifierSettings = z
     roots: z
       .string()
       .optional()
-      .meta({ description: "Path of the CA bundle for the server's own certificate; default the issuer's roots" }),
+      .meta({
+        description:
+          "Path of the CA bundle for the server's own certificate; without it the server itself is not checked",
+      }),
     server: serverKind.default("tls").meta({
       description: "Which program answers: nginx, haproxy, envoy, or tls for any that refuses by alert; default tls",
     }),

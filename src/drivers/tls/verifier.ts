@@ -114,6 +114,8 @@ function namedBy({ request }: VerifierSettings, credential: CredentialHandle, { 
   if (value === undefined) return { is: "silent", why: `the reply has no ${header}, and ` };
   const [certificate] = parseCertificates(credential.certificate, "client certificate");
   const naming = certificate === undefined ? "none" : whomItNames(value, certificate);
+  if (naming === "subject")
+    return { is: "silent", why: `${header} names the subject, which any certificate may carry, and ` };
   if (naming === "none") return { is: "silent", why: `${header} names nobody, and ` };
   return { is: naming, header, value: value.slice(0, 200) };
 }
