@@ -76,6 +76,8 @@ export type Progress =
       readonly step: StepRef;
       readonly state: "doing" | "done" | "failed";
       readonly words: string;
+      /** What to do about a failure. */
+      readonly next?: string;
     }
   | {
       readonly type: "looked";
@@ -89,7 +91,7 @@ export type Progress =
   | { readonly type: "waiting"; readonly stage: StageName; readonly until: Instant; readonly why: string }
   | { readonly type: "held"; readonly stage: StageName; readonly words: string; readonly reasons: readonly Reason[] }
   | { readonly type: "putting back"; readonly why: string }
-  | { readonly type: "reverted"; readonly why: string }
+  | { readonly type: "reverted"; readonly why: string; readonly next?: string }
   | { readonly type: "closed"; readonly grade: Grade; readonly receipt: string };
 
 /** Exit codes of design: 0, 3, 4, 5, 6 are chosen from this at the edge. */
@@ -110,7 +112,14 @@ export type Outcome =
       readonly why: string;
     }
   /** By failure (`failed`) or by request. */
-  | { readonly result: "put back"; readonly rotation: string; readonly why: string; readonly failed: boolean }
+  | {
+      readonly result: "put back";
+      readonly rotation: string;
+      readonly why: string;
+      readonly failed: boolean;
+      /** What to do about the failure. */
+      readonly next?: string;
+    }
   /** Failed and could not be put back. */
   | {
       readonly result: "stuck";

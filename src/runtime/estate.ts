@@ -1,5 +1,4 @@
 import { randomBytes } from "node:crypto";
-import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { canPutBack } from "../engine/decide.ts";
 import { digestOf } from "../engine/digest.ts";
@@ -9,6 +8,7 @@ import type { Digest, Generation } from "../engine/model.ts";
 import { makePlan, stagesOf } from "../engine/plan.ts";
 import type { Lineage } from "../engine/state.ts";
 import { GyreError } from "../errors.ts";
+import { diskError, makeDirectory } from "../journal/durable.ts";
 import { openEvidence } from "../journal/evidence.ts";
 import type { EvidenceStore } from "../journal/journal.ts";
 import { openJournal } from "../journal/jsonl.ts";
@@ -120,9 +120,10 @@ export class FileEstate implements Estate {
   async waive(name: string, member: string, options: Parameters<Estate["waive"]>[2]): Promise<void> {
     const { by, reason, expires, claim } = options;
     await this.#request(name, (lineage) => {
-      const known = Object.values(lineage.active?.inventory?.members ?? {}).flatMap((members) =>
-        members.map(({ id }) => id),
-      );
+      const { inventory, plan } = lineage.active ?? {};
+      const listed = [...(plan?.presenters ?? []), ...(plan?.verifiers ?? [])].flatMap((party) => party.listed ?? []);
+      const found = Object.values(inventory?.members ?? {}).flatMap((members) => members.map(({ id }) => id));
+      const known = inventory === undefined ? found : [...new Set([...found, ...listed])];
       if (!known.includes(member)) {
         const near = nearest(member, known);
         throw new GyreError({
@@ -199,6 +200,16 @@ export class FileEstate implements Estate {
 
   #directory(name: string): string {
     return join(this.stateDirectory, "credentials", name);
+  }
+
+  async #makeDirectory(name: string): Promise<void> {
+    const directory = this.#directory(name);
+    try {
+      // Node's own recursive mkdir says ENOENT of a read-only file system.
+      await makeDirectory(directory, 0o700);
+    } catch (error) {
+      throw diskError(error, `state directory ${directory}: creating`, directory, "nothing was done");
+    }
   }
 
   #journal(name: string) {
@@ -375,7 +386,7 @@ export class FileEstate implements Estate {
     work: (manifest: CredentialManifest, ports: Ports, receipts: Receipts) => Promise<T>,
   ): Promise<T> {
     const manifest = this.#manifest(name);
-    await mkdir(this.#directory(name), { recursive: true, mode: 0o700 });
+    await this.#makeDirectory(name);
     const lock = await acquireLock(join(this.#directory(name), "lock"), {
       command: `gyre ${command}`,
       since: this.#clock.now(),

@@ -274,7 +274,14 @@ export class Runner {
     if (thrown instanceof NotWhatWasAsked)
       events.push(orphaned(thrown.generation, "failed the gate", thrown.generation.notAfter));
     await this.append(...events);
-    this.#tell({ type: "step", stage: attempt.stage, step: attempt.step, state: "failed", words: error.message });
+    this.#tell({
+      type: "step",
+      stage: attempt.stage,
+      step: attempt.step,
+      state: "failed",
+      words: error.message,
+      ...nextOf(error),
+    });
   }
 
   async #wait(rotation: Rotation, move: Move & { move: "wait" }): Promise<Ended | undefined> {
@@ -302,8 +309,10 @@ export class Runner {
     // Before the end is written: nobody comes back for it afterwards.
     await this.#ports.secrets.delete(keyName(rotation.plan.credential, rotation.plan.to));
     await this.append(...events, { type: "RotationReverted", why });
-    this.#tell({ type: "reverted", why });
-    return { result: "put back", rotation: rotation.id, why, failed: rotation.reverting?.by === "gyre" };
+    const failed = rotation.reverting?.by === "gyre";
+    const next = failed ? nextOf(causeOf(rotation)) : {};
+    this.#tell({ type: "reverted", why, ...next });
+    return { result: "put back", rotation: rotation.id, why, failed, ...next };
   }
 
   #context(rotation: Rotation): Context {
@@ -330,6 +339,18 @@ const waiting = (rotation: Rotation, stage: StageName, until: number, why: strin
   until,
   why,
 });
+
+/** The failure that a rotation was put back for: the last one before it was. */
+function causeOf({ steps, reverting }: Rotation): ErrorData | undefined {
+  const failures = [...steps.values()].flatMap((step) => step.failures);
+  return failures
+    .filter(({ at }) => at <= (reverting?.at ?? 0))
+    .sort((a, b) => a.at - b.at)
+    .at(-1)?.error;
+}
+
+const nextOf = (error: ErrorData | undefined): { next?: string } =>
+  error?.next === undefined ? {} : { next: error.next };
 
 /** Anything thrown by a driver, as data. What is not ours is a bug, and may have taken effect. */
 function errorData(error: unknown): ErrorData {

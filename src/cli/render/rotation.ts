@@ -107,13 +107,18 @@ export class RotationText {
         return this.#line(bad("BACK"), "", `putting everything back: ${progress.why}`);
       case "reverted":
         this.#ended = true;
-        return this.#line(
-          good("ok"),
-          "put back",
-          this.#plan?.from === undefined
-            ? "nothing of it is left"
-            : `g${this.#plan.from.number} is in place and was seen there`,
-        );
+        return [
+          ...this.#line(
+            good("ok"),
+            "put back",
+            this.#plan?.from === undefined
+              ? "nothing of it is left"
+              : `g${this.#plan.from.number} is in place and was seen there`,
+          ),
+          ...(progress.next === undefined
+            ? []
+            : this.#wrap(`${" ".repeat(indents.stage)}next: ${progress.next}`, indents.reason)),
+        ];
       case "closed":
         this.#ended = true;
         return this.#closed(progress.grade, progress.receipt);
@@ -132,6 +137,10 @@ export class RotationText {
     this.begun = true;
     this.#enter(progress.stage, progress.state === "done" ? progress.words : stepWords(progress.step));
     if (progress.state !== "failed") return [];
+    const said = `${progress.stage} ${stepWords(progress.step)}: ${progress.words}`;
+    // Tried again, and failed in the same way: nothing new.
+    if (said === this.#lastSaid) return [];
+    this.#lastSaid = said;
     return this.#line(bad("fail"), progress.stage, `${stepWords(progress.step)}: ${progress.words}`);
   }
 
