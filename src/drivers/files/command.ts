@@ -37,6 +37,11 @@ function formsOf(secret: Secret): readonly string[] {
   });
 }
 
+/** What a program wrote may be no text at all: each run of bytes that no message can show becomes one mark. */
+const readable = (text: string): string =>
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: those are what is looked for
+  text.replace(/[\u0000-\u0008\u000e-\u001a\u001c-\u001f\u007f\ufffd]+/g, "[…]").trim();
+
 export interface CommandOptions {
   /** In words, for errors: "validate command". */
   readonly what: string;
@@ -129,7 +134,7 @@ function run(command: readonly string[], options: CommandOptions): Promise<Ended
       child.stdout.destroy();
       child.stderr.destroy();
       const heardBytes = heard.stderr.length > 0 ? heard.stderr : heard.stdout;
-      const clean = withoutSecrets(heardBytes.toString("utf8"), options.secrets).trim();
+      const clean = readable(withoutSecrets(heardBytes.toString("utf8"), options.secrets));
       resolve({ code, signal, said: clean.slice(-TAIL_BYTES), ...(cut === undefined ? {} : { cut }) });
     };
     const patience = setTimeout(finish, 250);

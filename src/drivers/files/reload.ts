@@ -29,7 +29,7 @@ export async function performReload(
       timeout: reload.timeout,
       signal: step.signal,
       secrets,
-      untouched: "the new files are in place; the process may still use the old ones",
+      untouched: "the files are in place; the process may still use what it loaded before",
     });
     return `ran ${withoutSecrets(reload.command.join(" "), secrets)}`;
   }

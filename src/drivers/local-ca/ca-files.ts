@@ -61,6 +61,8 @@ export async function openFiles(
       await create(directory, settings, passphrase, now);
       await moveOut(directory);
     } catch (error) {
+      // Not ours to leave behind: it holds a key. Once it is called finished it is ended by the next one to open it.
+      await removeAll(join(directory, UNFINISHED)).catch(() => undefined);
       throw diskError(error, "creating the CA", directory, "no CA was created");
     }
   });
