@@ -164,6 +164,8 @@ export interface CredentialHandle extends Named {
 
 export interface Presenter {
   readonly can: DriverFacts;
+  /** Ids of members that the manifest names one by one; absent where they are resolved. */
+  readonly listed?: readonly string[];
   /** One per replica. Throws when the list could not be had in full: then "for all" is unknown. */
   members(): Promise<Member[]>;
   /** A fresh full handshake with this very member. `roots`: PEM the chain must lead to. */
@@ -176,6 +178,8 @@ export interface Presenter {
 
 export interface Verifier {
   readonly can: DriverFacts;
+  /** Ids of members that the manifest names one by one; absent where they are resolved. */
+  readonly listed?: readonly string[];
   members(): Promise<Member[]>;
   /** Presents `credential` to this very member and judges a complete reply. Accepted only when the answer depends on
    *  the credential: the member named it, or the same request without it (and with a stranger's) is refused. */

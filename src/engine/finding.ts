@@ -22,6 +22,8 @@ export interface Finding {
   readonly exceptions: readonly Seen[];
   /** Why "for all" cannot be said although every known member was looked at. */
   readonly obstacle?: string;
+  /** The member the obstacle is about, where it is one: it can be waived by name. */
+  readonly dropped?: string;
   /** When the oldest yes dies. */
   readonly expiresAt: Instant | undefined;
 }
@@ -63,7 +65,11 @@ export function findingOf(rotation: Rotation, claim: ClaimName, now: Instant): F
       else exceptions.push(seen);
     }
   }
-  const obstacle = obstacleOf(rotation, claim, members, counts.total - counts.waived);
+  const dropped = droppedMember(rotation, claim, members, waived);
+  const obstacle =
+    dropped === undefined
+      ? obstacleOf(rotation, claim, members, counts.total - counts.waived)
+      : `is in the plan and no longer in the manifest: nobody looks at it any more${lastSeen(rotation, claim, dropped)}`;
   const all = counts.yes === counts.total - counts.waived && obstacle === undefined;
   return {
     claim,
@@ -73,6 +79,7 @@ export function findingOf(rotation: Rotation, claim: ClaimName, now: Instant): F
     missing,
     exceptions,
     ...(obstacle === undefined ? {} : { obstacle }),
+    ...(dropped === undefined ? {} : { dropped }),
     expiresAt: oldest === Number.POSITIVE_INFINITY ? undefined : oldest + plan.timing.freshness,
   };
 }
@@ -98,6 +105,26 @@ const outlived = (rotation: Rotation, seen: Seen, now: Instant): boolean =>
 export function waivedMembers(rotation: Rotation, claim: ClaimName, now: Instant): ReadonlySet<string> {
   const named = rotation.waivers.filter((w) => w.expires > now && (w.claim === undefined || w.claim === claim));
   return new Set(named.map((waiver) => waiver.member));
+}
+
+/** Taking a member out of the manifest in mid-rotation proves nothing of it; only a name under a waiver lets it go. */
+function droppedMember(
+  rotation: Rotation,
+  claim: ClaimName,
+  members: readonly Member[],
+  waived: ReadonlySet<string>,
+): string | undefined {
+  const listed = partiesFor(claim, rotation.plan).flatMap((party) => party.listed ?? []);
+  if (listed.length === 0) return undefined;
+  const present = new Set(members.map((member) => member.id));
+  return listed.find((id) => !present.has(id) && !waived.has(id));
+}
+
+function lastSeen(rotation: Rotation, claim: ClaimName, member: string): string {
+  const last = rotation.rounds
+    .flatMap((round) => (round.claim === claim ? round.exceptions : []))
+    .findLast((one) => one.member === member);
+  return last === undefined ? "" : `; when it was last looked at, it ${last.what}`;
 }
 
 function obstacleOf(
@@ -151,12 +178,15 @@ export function reasonsOf(rotation: Rotation, finding: Finding, now: Instant): R
   }
   if (finding.obstacle !== undefined) {
     reasons.push({
-      about: plan.credential,
+      about: finding.dropped ?? plan.credential,
       claim: finding.claim,
       verdict: "unknown",
       what: finding.obstacle,
       since: now,
-      release: releaseOf(rotation, finding),
+      release:
+        finding.dropped === undefined
+          ? releaseOf(rotation, finding)
+          : `${finding.dropped} is put back into the manifest`,
     });
   }
   return reasons;

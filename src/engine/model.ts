@@ -133,6 +133,8 @@ export interface Party {
   readonly id: string;
   readonly driver: string;
   readonly facts: Facts;
+  /** Members that the manifest names one by one. One that it no longer names is not proven by being forgotten. */
+  readonly listed?: readonly string[];
   /** For a target: the version stored when the plan was made; another one at delivery is a conflict. */
   readonly version?: string;
 }

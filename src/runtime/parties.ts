@@ -24,13 +24,14 @@ export interface Parties {
   readonly sensors: readonly Bound<Sensor>[];
 }
 
-type Capable = { readonly can: Facts };
+type Capable = { readonly can: Facts; readonly listed?: readonly string[] };
 
 /** The plan's entry for a driver instance: its facts are frozen here. */
 export const partyOf = (bound: Bound<Capable>): Party => ({
   id: bound.id,
   driver: bound.driver,
   facts: bound.instance.can,
+  ...(bound.instance.listed === undefined ? {} : { listed: bound.instance.listed }),
 });
 
 export const partiesOf = (bound: readonly Bound<Capable>[]): Party[] => bound.map(partyOf);

@@ -25,6 +25,7 @@ export function createTlsPresenter(settings: PresenterSettings, options: TlsOpti
   const now = options.now ?? Date.now;
   return {
     can: {},
+    ...(settings.addresses === undefined ? {} : { listed: settings.addresses }),
     members: () => membersOf(settings, options.names ?? systemNames),
     async check() {
       await readRoots(settings.roots, options.baseDir);

@@ -45,13 +45,10 @@ export const presenterSettings = z
 export const verifierSettings = z
   .strictObject({
     ...where,
-    roots: z
-      .string()
-      .optional()
-      .meta({
-        description:
-          "Path of the CA bundle for the server's own certificate; without it the server itself is not checked",
-      }),
+    roots: z.string().optional().meta({
+      description:
+        "Path of the CA bundle for the server's own certificate; without it the server itself is not checked",
+    }),
     server: serverKind.default("tls").meta({
       description: "Which program answers: nginx, haproxy, envoy, or tls for any that refuses by alert; default tls",
     }),

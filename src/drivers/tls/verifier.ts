@@ -27,6 +27,7 @@ export function createTlsVerifier(settings: VerifierSettings, options: TlsOption
     asker(member, { context: contextFor(credential), ...(session === undefined ? {} : { session }) }, step);
   return {
     can: { canRefuse: settings.refuses !== "nothing", sessions: true },
+    ...(settings.addresses === undefined ? {} : { listed: settings.addresses }),
     members: () => membersOf(settings, options.names ?? systemNames),
     async check() {
       await readRoots(settings.roots, options.baseDir);
