@@ -13,6 +13,7 @@ import { type Check, type Entry, failed, type Patient, problem } from "./doctor/
 import { grade, outstanding, policy, quiet } from "./doctor/policy.ts";
 import { presenters } from "./doctor/presenters.ts";
 import { reloads } from "./doctor/reloads.ts";
+import { secretFiles } from "./doctor/secret-files.ts";
 import { sensors } from "./doctor/sensors.ts";
 import { journal, lock, oldKey, secretsFailed, secretsIfThere, stateDirectory } from "./doctor/state.ts";
 import { targets } from "./doctor/targets.ts";
@@ -28,6 +29,7 @@ const checks: readonly { readonly about: string; readonly check: Check }[] = [
   { about: "lock", check: lock },
   { about: "journal", check: journal },
   { about: "secrets", check: oldKey },
+  { about: "secrets", check: secretFiles },
   { about: "issuer", check: issuerAnswers },
   { about: "issuer", check: issuerLives },
   { about: "issuer", check: issuerAllows },

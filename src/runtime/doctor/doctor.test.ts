@@ -172,6 +172,37 @@ const cases: readonly Case[] = [
     what: /passphrase/,
   },
   {
+    name: "a passphrase that everybody reads",
+    harm: () => {
+      writeFileSync(path("open"), "loopback only, nothing secret\n", { mode: 0o644 });
+      return () => rmSync(path("open"));
+    },
+    changes: () => [['"passphrase":"loopback only, nothing secret"', "passphrase: { file: open }"]],
+    about: "CA passphrase ",
+    what: /mode 0644 lets every user of the host read it/,
+  },
+  {
+    name: "a passphrase that is not there",
+    changes: () => [['"passphrase":"loopback only, nothing secret"', "passphrase: { file: nowhere }"]],
+    about: "CA passphrase ",
+    what: /there is no such file/,
+  },
+  {
+    name: "a key store password that everybody reads",
+    harm: () => {
+      writeFileSync(path("open"), "a store password\n", { mode: 0o644 });
+      return () => rmSync(path("open"));
+    },
+    changes: () => [
+      [
+        "certificate: b/tls.pem, privateKey: b/tls.key",
+        "certificate: b/tls.pem, privateKey: b/tls.key, keystore: { path: b/tls.p12, password: { file: open } }",
+      ],
+    ],
+    about: "key store password ",
+    what: /mode 0644 lets every user/,
+  },
+  {
     name: "a CA that expired",
     ...withCa({ lifetime: "30d" }, 40 * day),
     about: "issuer clinic",
@@ -435,6 +466,17 @@ const cases: readonly Case[] = [
     ],
     about: "presenter ",
     what: /new\.example/,
+  },
+  {
+    ...withCa({}, day),
+    name: "a server name that a certificate of another CA does not have",
+    changes: () => [
+      swap,
+      ["dnsNames: [mesh.example, old.example]", "dnsNames: [mesh.example, old.example, new.example]"],
+      ["tls: { serverName: mesh.example", "tls: { serverName: new.example"],
+    ],
+    about: "presenter ",
+    what: /which is not for new\.example but for DNS:mesh\.example/,
   },
   {
     name: "fewer replicas than there must be",
