@@ -61,7 +61,7 @@ class FileSecrets implements SecretStore {
       const there = await readFile(path);
       if (equal(this.#decrypt(name, path, there), secret)) return digestOf(there);
     } catch (error) {
-      throw diskError(error, `secret ${name}: writing`, path, "no other secret was touched");
+      throw diskError(error, `secret ${name}: writing ${path}`, path, "no other secret was touched");
     }
     throw new GyreError({
       code: "conflict",
@@ -79,7 +79,7 @@ class FileSecrets implements SecretStore {
       return this.#decrypt(name, path, blob);
     } catch (error) {
       if (errno(error) === "ENOENT") return undefined;
-      throw diskError(error, `secret ${name}: reading`, path, "nothing was changed");
+      throw diskError(error, `secret ${name}: reading ${path}`, path, "nothing was changed");
     }
   }
 
@@ -100,7 +100,12 @@ class FileSecrets implements SecretStore {
       await overwrite(path);
       if (names.length > 0) await syncDirectory(directory);
     } catch (error) {
-      throw diskError(error, `secret ${name}: destroying`, path, "it may still be there; no other secret was touched");
+      throw diskError(
+        error,
+        `secret ${name}: destroying ${path}`,
+        path,
+        "it may still be there; no other secret was touched",
+      );
     }
   }
 

@@ -6,7 +6,7 @@ import { due as dueNow } from "../engine/due.ts";
 import type { Event } from "../engine/events.ts";
 import type { Digest, Generation } from "../engine/model.ts";
 import { makePlan, stagesOf } from "../engine/plan.ts";
-import type { Lineage } from "../engine/state.ts";
+import type { Lineage, Rotation } from "../engine/state.ts";
 import { GyreError } from "../errors.ts";
 import { diskError, makeDirectory } from "../journal/durable.ts";
 import { openEvidence } from "../journal/evidence.ts";
@@ -259,7 +259,9 @@ export class FileEstate implements Estate {
     const ended = await runner.run();
     if (ended.result !== "closing") return ended;
     const { rotation } = ended;
-    const receipt = await receipts.writeMissing(runner, ports);
+    const receipt = await receipts.writeMissing(runner, ports).catch((error: unknown) => {
+      throw withoutReceipt(error, rotation);
+    });
     if (rotation.end?.how !== "closed" || receipt === undefined)
       throw new GyreError({ code: "bug", message: `${rotation.id} closed without a receipt` });
     options.onProgress?.({ type: "closed", grade: rotation.end.grade, receipt });
@@ -398,6 +400,17 @@ export class FileEstate implements Estate {
       await lock.release();
     }
   }
+}
+
+/** The journal says closed, and what was seen stands; only the paper is missing. */
+function withoutReceipt(error: unknown, { id, plan }: Rotation): unknown {
+  if (!(error instanceof GyreError)) return error;
+  return new GyreError({
+    ...error.toJSON(),
+    message: `${id} closed, but its receipt could not be written: ${error.message}`,
+    next: `${error.next ?? "mend it"}; gyre rotate ${plan.credential} writes the receipt`,
+    cause: error,
+  });
 }
 
 /** A rotation that was put back is not tried again at once by a schedule. */
