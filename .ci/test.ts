@@ -15,7 +15,13 @@ interface Part {
 }
 
 const node = process.execPath;
-const vitest = (project: string): readonly string[] => [node, "node_modules/vitest/vitest.mjs", "run", "--project", project];
+const vitest = (project: string): readonly string[] => [
+  node,
+  "node_modules/vitest/vitest.mjs",
+  "run",
+  "--project",
+  project,
+];
 const parts: readonly Part[] = [
   { name: "types", command: [node, "node_modules/typescript/bin/tsc", "-p", "."] },
   { name: "lint", command: ["npx", "biome", "check", "--error-on-warnings"] },
@@ -28,7 +34,10 @@ const parts: readonly Part[] = [
   { name: "truth table", command: [node, "test/truth/main.ts"] },
 ];
 
-async function run(part: Part, reports: string): Promise<{ code: number; passed: number; failed: number; minutes: number }> {
+async function run(
+  part: Part,
+  reports: string,
+): Promise<{ code: number; passed: number; failed: number; minutes: number }> {
   const began = Date.now();
   const report = join(reports, `${part.name.replaceAll(" ", "-")}.json`);
   const extra = part.counts === true ? ["--reporter=default", "--reporter=json", `--outputFile.json=${report}`] : [];
@@ -37,7 +46,10 @@ async function run(part: Part, reports: string): Promise<{ code: number; passed:
   const code = await new Promise<number>((resolve) => child.once("close", (exit) => resolve(exit ?? 1)));
   const minutes = (Date.now() - began) / 60_000;
   if (part.counts === true && existsSync(report)) {
-    const { numPassedTests: passed, numFailedTests: failed } = JSON.parse(readFileSync(report, "utf8")) as { numPassedTests: number; numFailedTests: number };
+    const { numPassedTests: passed, numFailedTests: failed } = JSON.parse(readFileSync(report, "utf8")) as {
+      numPassedTests: number;
+      numFailedTests: number;
+    };
     return { code, passed, failed: Math.max(failed, code === 0 ? 0 : 1), minutes };
   }
   return { code, passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1, minutes };
@@ -58,7 +70,9 @@ for (const part of chosen) {
   const result = await run(part, reports);
   passed += result.passed;
   failed += result.failed;
-  lines.push(`${result.code === 0 ? "ok    " : "FAILED"}  ${result.minutes.toFixed(1).padStart(5)} min  ${part.name}${part.counts === true ? `  (${result.passed} tests)` : ""}`);
+  lines.push(
+    `${result.code === 0 ? "ok    " : "FAILED"}  ${result.minutes.toFixed(1).padStart(5)} min  ${part.name}${part.counts === true ? `  (${result.passed} tests)` : ""}`,
+  );
 }
 rmSync(reports, { recursive: true, force: true });
 process.stdout.write(`\n${lines.join("\n")}\n\n${passed} passed, ${failed} failed\n`);

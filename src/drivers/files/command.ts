@@ -39,7 +39,6 @@ function formsOf(secret: Secret): readonly string[] {
 
 /** What a program wrote may be no text at all: each run of bytes that no message can show becomes one mark. */
 const readable = (text: string): string =>
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: those are what is looked for
   text.replace(/[\u0000-\u0008\u000e-\u001a\u001c-\u001f\u007f\ufffd]+/g, "[…]").trim();
 
 export interface CommandOptions {
