@@ -4,8 +4,10 @@
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
+import { freePort } from "../../lab/estate.ts";
 import { evidenceFiles, type Fault, type FullDisk, fullDisks, odd, refused } from "./fixtures/faults.ts";
-import { expectCloses, makeShop, type Ran, type Shop, type ShopOptions } from "./fixtures/shop.ts";
+import { manners, startHostile, startVerifier } from "./fixtures/hostile.ts";
+import { expectCloses, makeShop, type Ran, type Shop, type ShopOptions, serverName } from "./fixtures/shop.ts";
 
 async function inShop(name: string, options: ShopOptions | undefined, work: (shop: Shop) => Promise<void>) {
   const shop = await makeShop(name.replaceAll(/[^a-z]+/gi, "-").slice(0, 40), options);
@@ -136,6 +138,125 @@ async function expectWholePair(shop: Shop): Promise<void> {
   await shop.shell(
     `test "$(openssl x509 -in server-1/tls.pem -noout -pubkey)" = "$(openssl pkey -in server-1/tls.key -pubout)"`,
   );
+}
+
+/** Addresses in the manifest at which something is wrong; the one good server is not held against them. */
+const atAddress = (address: string, shop: Shop): void =>
+  shop.write(({ credential }) => {
+    (credential.spec.prove[0]!.tls!.addresses as string[]).push(address);
+  });
+
+/** The most memory a process has had, in MiB; what its end leaves is the last that was seen. */
+function watchMemory(pid: number): () => number {
+  let most = 0;
+  const timer = setInterval(() => {
+    const line = /^VmHWM:\s+(\d+) kB/m.exec(readIfThere(`/proc/${pid}/status`))?.[1];
+    most = Math.max(most, Number(line ?? 0) / 1024);
+  }, 20);
+  return () => {
+    clearInterval(timer);
+    return most;
+  };
+}
+const readIfThere = (path: string): string => {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+};
+
+/** Holds, names that address alone, in bounded memory; a good server at the same address lets it go on. */
+async function expectHolds(shop: Shop, address: string, says: RegExp): Promise<void> {
+  let memory = () => 0;
+  const held = await shop.rotate({
+    onStart: (pid) => {
+      memory = watchMemory(pid);
+    },
+  });
+  const most = memory();
+  expect(held.code, held.said).toBe(3);
+  const reasons = plain(held.said.slice(held.said.indexOf("HELD")));
+  expect(reasons).toMatch(new RegExp(`${address} .*${says.source}`));
+  expect(reasons).toContain(`gyre waive shop-tls ${address}`);
+  expect(reasons).not.toContain(shop.servers[0]!.address);
+  expect(held.said).not.toMatch(/[\u0000-\u0009\u000b-\u001f]/);
+  expect(most).toBeGreaterThan(20);
+  expect(most).toBeLessThan(400);
+}
+
+describe.concurrent("a server that", () => {
+  test.each(manners)("$name", async (manner) => {
+    await inShop(manner.name, undefined, async (shop) => {
+      const old = await shop.served();
+      const hostile = await startHostile(shop, manner);
+      try {
+        atAddress(hostile.address, shop);
+        await expectHolds(shop, hostile.address, manner.says);
+      } finally {
+        await hostile.stop();
+      }
+      await shop.addServer(hostile.address);
+      await expectGoesOn(shop, old);
+    });
+  });
+
+  test("is not there", async () => {
+    await inShop("refused", undefined, async (shop) => {
+      const old = await shop.served();
+      const address = `127.0.0.1:${await freePort()}`;
+      atAddress(address, shop);
+      await expectHolds(shop, address, /connection refused/);
+      await shop.addServer(address);
+      await expectGoesOn(shop, old);
+    });
+  });
+
+  test("has a name that does not resolve", async () => {
+    await inShop("dns", undefined, async (shop) => {
+      const old = await shop.served();
+      shop.write(({ credential }) => {
+        credential.spec.prove[0]!.tls = { serverName, resolve: "no-such-name.invalid:443" };
+      });
+      const held = await shop.rotate();
+      expect(held.code, held.said).toBe(3);
+      expect(plain(held.said)).toMatch(/no-such-name\.invalid:443 does not resolve .*no replica was looked at/);
+      expect(plain(held.said)).toContain("released when the inventory can be resolved in full");
+      shop.write();
+      await expectGoesOn(shop, old);
+    });
+  });
+
+  test("answers a request over mutual TLS without end", async () => {
+    await inShop("endless", undefined, async (shop) => {
+      const old = await shop.served();
+      const verifier = await startVerifier(shop);
+      try {
+        shop.write(({ credential }) => {
+          credential.spec.issue.usages = ["server", "client"];
+          const request = { identityHeader: "x-client-serial" };
+          credential.spec.prove.push({
+            mutualTls: { serverName, addresses: [verifier.address], server: "nginx", request },
+          });
+        });
+        await expectHolds(shop, verifier.address, /reply|body/);
+        verifier.endless = false;
+        await expectGoesOn(shop, old);
+      } finally {
+        await verifier.stop();
+      }
+    });
+  });
+});
+
+/** The same rotation, taken up again: nothing was issued twice. */
+async function expectGoesOn(shop: Shop, old: readonly (string | undefined)[]): Promise<void> {
+  const issued = readFileSync(shop.path("ca/issued.jsonl"), "utf8");
+  const closed = await shop.gyre(["rotate", "shop-tls", "--wait", "20s"]);
+  expect(closed.code, closed.said).toBe(0);
+  expect(closed.said).toContain("taken up again");
+  expect(readFileSync(shop.path("ca/issued.jsonl"), "utf8")).toBe(issued);
+  expect(await shop.served()).not.toEqual(old);
 }
 
 test("evidence that a held rotation needs was altered: it holds, names the file, and goes on once it is back", async () => {
