@@ -270,14 +270,14 @@ describe("commands", () => {
 });
 
 describe("reload", () => {
-  it("by command, in the manifest's directory; a failure says that the new files are in place", async () => {
+  it("by command, in the manifest's directory; a failure says that the files are in place", async () => {
     const command = target({ reload: { command: sh("pwd > seen") } });
     expect(await command.reload!(testStep())).toMatch(/^ran sh -c/);
     expect((await readFile(at("seen"), "utf8")).trim()).toBe(baseDir);
     const error = await errorOf(target({ reload: { command: ["false"] } }).reload!(testStep()));
     expect(error.code).toBe("command");
     expect(error.message).toMatch(
-      /it said nothing; the new files are in place; the process may still use the old ones/,
+      /it said nothing; the files are in place; the process may still use what it loaded before/,
     );
   });
 
