@@ -40,6 +40,33 @@ describe.each(["replace", "overlap"] as const)("%s", (strategy) => {
     expect(world.truth(world.old!).presents).toEqual([]);
   });
 
+  it("a replica that joined after the removal gave its sessions to nobody we know: waited out", async () => {
+    const removed = strategy === "replace" ? "revoked" : "deleted";
+    const world = await worldAt({});
+    world.beforeBoundary = () => {
+      if (!rotationOf(world).passed.some(({ stage }) => stage === removed)) return;
+      world.join("replica-3");
+      world.beforeBoundary = undefined;
+    };
+    const { passes, last } = await rotateToEnd(world);
+    expect(passes[0]).toMatchObject({ result: "held", stage: "refused" });
+    expect(passes[0]).toMatchObject({ reasons: [{ about: "replica-3", claim: "drained", verdict: "unknown" }] });
+    expect(last).toEqual({ result: "closed", grade: "REFUSED" });
+    const refusedAt = world.entries("Observed").find(({ event }) => event.claim === "refused")!.at;
+    expect(rotationOf(world).passed.at(-1)!.at - refusedAt).toBeGreaterThanOrEqual(quietWindow);
+  });
+
+  it("sessions of the old one that are still resumed are no end of it", async () => {
+    const world = await worldAt({ resumesUntil: 60_000 });
+    const outcome = await rotate(world, {});
+    expect(outcome).toMatchObject({ result: "held", stage: "refused" });
+    expect(outcome).toMatchObject({
+      reasons: [0, 1, 2].map((n) => ({ about: `replica-${n}`, claim: "drained", verdict: "no" })),
+    });
+    expect((await rotateToEnd(world)).last).toEqual({ result: "closed", grade: "REFUSED" });
+    expect(world.since()).toBeGreaterThanOrEqual(60_000);
+  });
+
   it("a reload that kills a server in the last stage is no success", async () => {
     // replace reloads target and CRL store; overlap pins, target, pins.
     const reload = strategy === "replace" ? 1 : 2;
