@@ -114,7 +114,10 @@ function droppedMember(
   members: readonly Member[],
   waived: ReadonlySet<string>,
 ): string | undefined {
-  const listed = partiesFor(claim, rotation.plan).flatMap((party) => party.listed ?? []);
+  // A party that could not be counted lists nobody now: that is an obstacle of its own, and says nothing of the manifest.
+  const unresolved = new Set(rotation.inventory?.unresolved.map((entry) => entry.of));
+  const parties = partiesFor(claim, rotation.plan).filter((party) => !unresolved.has(party.id));
+  const listed = parties.flatMap((party) => party.listed ?? []);
   if (listed.length === 0) return undefined;
   const present = new Set(members.map((member) => member.id));
   return listed.find((id) => !present.has(id) && !waived.has(id));

@@ -36,9 +36,14 @@ export function liarReport(build: Build, reports: readonly LineReport[]): LineRe
     reports.filter(({ verdict }) => verdict === "broken"),
   ];
   // One that always refuses never sees the new one accepted: it can say false-alarm only. One that always accepts is
-  // found out at servers that can refuse, and says done where nobody can.
+  // found out at servers that can refuse. One that says what is hoped does best: it must be found out by most lines, but
+  // a place that holds the wrong thing, or a sensor, may keep Gyre from believing it.
   const enough =
-    passed === 0 && (build === "says refused" || (build === "says accepted" ? done > 0 : done === reports.length));
+    build === "says refused"
+      ? passed === 0
+      : build === "says accepted"
+        ? passed === 0 && done > 0
+        : done > reports.length / 2;
   const words = reports.map(({ scene, verdict }) => `${scene}: ${verdict}`).join(", ");
   return {
     line: 0,

@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 /** Lines about the runner itself: 1, 2, 4, 24. */
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -163,12 +164,21 @@ export const stolenLock: Scene = {
   },
 };
 
-/** A runner stopped by SIGSTOP once something was delivered. */
+/**
+ * A runner stopped by SIGSTOP once something was delivered, and not in the middle of an append: a frozen appender keeps
+ * everybody out, rightly, and that is another scene (journal/jsonl-crash.test.ts).
+ */
 async function frozen(estate: Estate): Promise<Running> {
   const running = start(estate, "real");
   const there = await until(estate, running, (lines) => lines.some((line) => /"StepDone".*"deliver"/.test(line)));
   if (!there) throw new Error(`it ended too early: ${(await running.ended).out}`);
+  const journal = estate.workspace.path(".gyre", "credentials", credential, "journal.jsonl");
   running.child.kill("SIGSTOP");
+  while (spawnSync("flock", ["-n", journal, "true"]).status !== 0) {
+    running.child.kill("SIGCONT");
+    await sleep(5);
+    running.child.kill("SIGSTOP");
+  }
   return running;
 }
 
