@@ -1,5 +1,5 @@
 import type { KeyObject } from "node:crypto";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { claims, isExpired, membersFor } from "../engine/claims.ts";
 import { waivedMembers } from "../engine/finding.ts";
@@ -8,6 +8,7 @@ import { quietSince } from "../engine/quiet.ts";
 import type { Lineage, Rotation, Round } from "../engine/state.ts";
 import { strategies } from "../engine/strategies/table.ts";
 import { GyreError } from "../errors.ts";
+import { diskError, makeDirectory, replaceFile } from "../journal/durable.ts";
 import type { JournalHead } from "../journal/journal.ts";
 import {
   openSigningKey,
@@ -142,8 +143,16 @@ function cannotGoOn(error: unknown, directory: string): unknown {
 
 /** The public half beside the receipts, to be copied to where receipts are verified: there it is the pin. */
 async function keepPin(directory: string, key: KeyObject): Promise<void> {
-  await mkdir(directory, { recursive: true, mode: 0o700 });
-  await writeFile(join(directory, "signing.pub"), key.export({ format: "pem", type: "spki" }), { mode: 0o644 });
+  const path = join(directory, "signing.pub");
+  const pem = Buffer.from(key.export({ format: "pem", type: "spki" }));
+  try {
+    if ((await readFile(path).catch(() => undefined))?.equals(pem) === true) return;
+    await makeDirectory(directory, 0o700);
+    // Whole or not at all: who verifies at this moment must not find an empty pin, nor a full disk take the old one.
+    await replaceFile(path, pem, 0o644);
+  } catch (error) {
+    throw diskError(error, `writing the public key of receipts, ${path}`, path, "the receipts are untouched");
+  }
 }
 
 async function version(): Promise<string> {
