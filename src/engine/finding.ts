@@ -120,7 +120,9 @@ function droppedMember(
   const listed = parties.flatMap((party) => party.listed ?? []);
   if (listed.length === 0) return undefined;
   const present = new Set(members.map((member) => member.id));
-  return listed.find((id) => !present.has(id) && !waived.has(id));
+  // One that never was in a counted inventory (a load balancer's address, corrected at once) leaves nothing open.
+  const looked = new Set([...rotation.left.values()].map(({ id }) => id));
+  return listed.find((id) => looked.has(id) && !present.has(id) && !waived.has(id));
 }
 
 function lastSeen(rotation: Rotation, claim: ClaimName, member: string): string {
