@@ -5,7 +5,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { freePort } from "../../lab/estate.ts";
-import { evidenceFiles, type Fault, type FullDisk, fullDisks, odd, refused } from "./fixtures/faults.ts";
+import { evidenceFiles, type Fault, type FullDisk, fullDisks, odd, program, refused } from "./fixtures/faults.ts";
 import { manners, startHostile, startVerifier } from "./fixtures/hostile.ts";
 import { expectCloses, makeShop, type Ran, type Shop, type ShopOptions, serverName } from "./fixtures/shop.ts";
 
@@ -43,26 +43,27 @@ function expectSays(ran: Ran, { says, next, exit }: Pick<Fault, "says" | "next" 
 }
 
 describe.concurrent("is refused or put back, with nothing half-applied", () => {
-  test.each(refused)("$name", async (fault) => {
-    await inShop(fault.name, fault.shop, async (shop) => {
-      const before = await fault.before?.(shop);
-      expect(before?.code ?? 0, before?.said).toBe(0);
-      const old = await shop.served();
-      const undo = await fault.harm(shop);
-      const [names, files] = [shop.snapshot(), shop.inPlace()];
+  for (const fault of refused)
+    test(fault.name, () =>
+      inShop(fault.name, fault.shop, async (shop) => {
+        const before = await fault.before?.(shop);
+        expect(before?.code ?? 0, before?.said).toBe(0);
+        const old = await shop.served();
+        const undo = await fault.harm(shop);
+        const [names, files] = [shop.snapshot(), shop.inPlace()];
 
-      const ran = await shop.rotate(fault.run);
-      expectSays(ran, fault);
-      expect(outside(changed(names, shop.snapshot()), fault.touches ?? [])).toEqual([]);
-      expect(shop.inPlace()).toEqual(files);
-      expect(await shop.served()).toEqual(old);
-      if (fault.touches !== undefined) expect(shop.leftovers()).toEqual([]);
-      if (fault.begun !== true) await expectSameInJson(shop, fault);
+        const ran = await shop.rotate(fault.run);
+        expectSays(ran, fault);
+        expect(outside(changed(names, shop.snapshot()), fault.touches ?? [])).toEqual([]);
+        expect(shop.inPlace()).toEqual(files);
+        expect(await shop.served()).toEqual(old);
+        if (fault.touches !== undefined) expect(shop.leftovers()).toEqual([]);
+        if (fault.begun !== true) await expectSameInJson(shop, fault);
 
-      await undo();
-      await expectCloses(shop, old);
-    });
-  });
+        await undo();
+        await expectCloses(shop, old);
+      }),
+    );
 });
 
 /** Asked again it says the same, as one object, and changes nothing either. */
@@ -81,52 +82,53 @@ async function expectSameInJson(shop: Shop, fault: Fault): Promise<void> {
 }
 
 describe.concurrent("is odd, and closes all the same", () => {
-  test.each(odd)("$name", async ({ name, shop: options, before, make, run }) => {
-    await inShop(name, options, async (shop) => {
-      await before?.(shop);
-      const old = await shop.served();
-      await make(shop);
-      const ran = await shop.rotate(run);
-      expect(ran.code, ran.said).toBe(0);
-      const now = await shop.served();
-      expect(now).not.toEqual(old);
-      expect(ran.said).toContain(now[0]!.slice(0, 8));
-      const verified = await shop.gyre(["verify", shop.named(".gyre/receipts/0.json"), "--key", ".gyre/signing.pub"]);
-      expect(verified.code, verified.said).toBe(0);
-    });
-  });
+  for (const { name, shop: options, before, make, run } of odd)
+    test(name, () =>
+      inShop(name, options, async (shop) => {
+        await before?.(shop);
+        const old = await shop.served();
+        await make(shop);
+        const ran = await shop.rotate(run);
+        expect(ran.code, ran.said).toBe(0);
+        const now = await shop.served();
+        expect(now).not.toEqual(old);
+        expect(ran.said).toContain(now[0]!.slice(0, 8));
+        const verified = await shop.gyre(["verify", shop.named(".gyre/receipts/0.json"), "--key", ".gyre/signing.pub"]);
+        expect(verified.code, verified.said).toBe(0);
+      }),
+    );
 });
 
 const rows = fullDisks.flatMap(({ at, pages, named }) => pages.map((left) => ({ at, left, named })));
 describe.concurrent("a disk that is full", () => {
-  test.each(rows)("at $at with $left pages left", async ({ at, left, named }) => {
-    await inShop(`full ${at}`, onSmallDisk(at), async (shop) => {
-      const old = await shop.served();
-      // Never more than the small disk: were it not mounted, this must not fill the real one.
-      await shop.shell(
-        `test "$(stat -f -c %T '${at}')" = tmpfs; dd if=/dev/zero of='${at}/filler' bs=4096 count=200 2>/dev/null || true; truncate -s -${left * 4096} '${at}/filler'`,
-      );
-      const [names, files] = [shop.snapshot("ca/ca.key", "ca/ca.crt", "gyre.yaml"), shop.inPlace()];
-      const ran = await shop.rotate();
-      expectSays(ran, {
-        says: [/: no space left on the device; /, named ?? new RegExp(at.replaceAll(".", "\\."))],
-        next: /free space/,
-        exit: ran.code === 6 ? 6 : 4,
-      });
-      expect(shop.snapshot("ca/ca.key", "ca/ca.crt", "gyre.yaml")).toEqual(names);
-      if (ran.code === 4) expect(shop.inPlace()).toEqual(files);
-      if (ran.code === 4) expect(await shop.served()).toEqual(old);
-      await expectWholePair(shop);
+  for (const { at, left, named } of rows)
+    test(`at ${at} with ${left} pages left`, () =>
+      inShop(`full ${at}`, onSmallDisk(at), async (shop) => {
+        const old = await shop.served();
+        // Never more than the small disk: were it not mounted, this must not fill the real one.
+        await shop.shell(
+          `test "$(stat -f -c %T '${at}')" = tmpfs; dd if=/dev/zero of='${at}/filler' bs=4096 count=200 2>/dev/null || true; truncate -s -${left * 4096} '${at}/filler'`,
+        );
+        const [names, files] = [shop.snapshot("ca/ca.key", "ca/ca.crt", "gyre.yaml"), shop.inPlace()];
+        const ran = await shop.rotate();
+        expectSays(ran, {
+          says: [/: no space left on the device; /, named ?? new RegExp(at.replaceAll(".", "\\."))],
+          next: /free space/,
+          exit: ran.code === 6 ? 6 : 4,
+        });
+        expect(shop.snapshot("ca/ca.key", "ca/ca.crt", "gyre.yaml")).toEqual(names);
+        if (ran.code === 4) expect(shop.inPlace()).toEqual(files);
+        if (ran.code === 4) expect(await shop.served()).toEqual(old);
+        await expectWholePair(shop);
 
-      await shop.shell(`rm '${at}/filler'`);
-      const closed = await shop.gyre(["rotate", "shop-tls", ...(ran.code === 6 ? [] : ["--now"]), "--wait", "20s"]);
-      expect(closed.code, closed.said).toBe(0);
-      expect(await shop.served()).not.toEqual(old);
-      await expectWholePair(shop);
-      const verified = await shop.gyre(["verify", shop.named(".gyre/receipts/0.json"), "--key", ".gyre/signing.pub"]);
-      expect(verified.code, verified.said).toBe(0);
-    });
-  });
+        await shop.shell(`rm '${at}/filler'`);
+        const closed = await shop.gyre(["rotate", "shop-tls", ...(ran.code === 6 ? [] : ["--now"]), "--wait", "20s"]);
+        expect(closed.code, closed.said).toBe(0);
+        expect(await shop.served()).not.toEqual(old);
+        await expectWholePair(shop);
+        const verified = await shop.gyre(["verify", shop.named(".gyre/receipts/0.json"), "--key", ".gyre/signing.pub"]);
+        expect(verified.code, verified.said).toBe(0);
+      }));
 });
 
 const onSmallDisk = (at: FullDisk["at"]): ShopOptions => ({
@@ -186,20 +188,21 @@ async function expectHolds(shop: Shop, address: string, says: RegExp): Promise<v
 }
 
 describe.concurrent("a server that", () => {
-  test.each(manners)("$name", async (manner) => {
-    await inShop(manner.name, undefined, async (shop) => {
-      const old = await shop.served();
-      const hostile = await startHostile(shop, manner);
-      try {
-        atAddress(hostile.address, shop);
-        await expectHolds(shop, hostile.address, manner.says);
-      } finally {
-        await hostile.stop();
-      }
-      await shop.addServer(hostile.address);
-      await expectGoesOn(shop, old);
-    });
-  });
+  for (const manner of manners)
+    test(manner.name, () =>
+      inShop(manner.name, undefined, async (shop) => {
+        const old = await shop.served();
+        const hostile = await startHostile(shop, manner);
+        try {
+          atAddress(hostile.address, shop);
+          await expectHolds(shop, hostile.address, manner.says);
+        } finally {
+          await hostile.stop();
+        }
+        await shop.addServer(hostile.address);
+        await expectGoesOn(shop, old);
+      }),
+    );
 
   test("is not there", async () => {
     await inShop("refused", undefined, async (shop) => {
@@ -258,6 +261,33 @@ async function expectGoesOn(shop: Shop, old: readonly (string | undefined)[]): P
   expect(readFileSync(shop.path("ca/issued.jsonl"), "utf8")).toBe(issued);
   expect(await shop.served()).not.toEqual(old);
 }
+
+test("what would be put back is damaged: it says so with exit code 6, and the pair in place stays whole", async () => {
+  await inShop("kept copy", undefined, async (shop) => {
+    const old = await shop.served();
+    const kept = "server-1/.gyre-tls.pem/v1/certificate";
+    shop.write(({ credential }) => {
+      const spoil = program(shop, `cp ${kept} kept.pem; echo spoilt >> ${kept}; exit 1`);
+      credential.spec.deliver[0]!.reload = { command: [spoil] };
+    });
+    const ran = await shop.rotate();
+    expect(ran.code, ran.said).toBe(6);
+    expect(plain(ran.said)).toMatch(
+      /STUCK .*the kept copy \S+\.gyre-tls\.pem\/v1 is missing or was changed; nothing written/,
+    );
+    expect(plain(ran.said)).toContain("deliver the old generation anew");
+    await expectWholePair(shop);
+    expect(await shop.served()).toEqual(old);
+
+    await shop.shell(`cp kept.pem ${kept}`);
+    shop.write();
+    const back = await shop.gyre(["rotate", "shop-tls", "--wait", "20s"]);
+    expect(back.code, back.said).toBe(4);
+    expect(back.said).toContain("g1 is in place and was seen there");
+    expect(await shop.served()).toEqual(old);
+    await expectCloses(shop, old);
+  });
+});
 
 test("evidence that a held rotation needs was altered: it holds, names the file, and goes on once it is back", async () => {
   await inShop("held evidence", undefined, async (shop) => {

@@ -125,8 +125,9 @@ test("the search finds every secret in every form, broken into lines or escaped"
   const encoded = [0, 1, 2, 3].map((offset) =>
     Buffer.concat([randomBytes(offset), der, randomBytes(5)]).toString("base64"),
   );
+  const lines = [pem.split("\n")[2]!, Buffer.from(pem).toString("hex"), Buffer.from(pem).toString("base64")];
   const others = [der.toString("base64url"), JSON.stringify(der), Buffer.concat([randomBytes(9), der, randomBytes(9)])];
-  for (const [index, hay] of [...shown, ...encoded, ...others].entries())
+  for (const [index, hay] of [...shown, ...encoded, ...lines, ...others].entries())
     expect(findMarked(typeof hay === "string" ? `before ${hay} after` : hay, [key]), `${index}`).not.toEqual([]);
   const word = markText("planted", storePassword);
   for (const hay of [
