@@ -20,12 +20,11 @@ globalThis.truthLiar = {
     build === "says refused"
       ? { saw: "refused", code: "certificate_revoked", detail: { lie: true } }
       : { saw: "presented", chain: [fingerprint()], detail: { lie: true } },
-  judged(credential, honest) {
+  judged(credential) {
     const accepted = { saw: "accepted", as: `serial ${credential.serial}`, detail: { lie: true } };
     const refused = { saw: "refused", code: "certificate_revoked", detail: { lie: true } };
     if (build === "says accepted") return accepted;
     if (build === "says refused") return refused;
-    if (honest.saw === "refused") return honest;
     return listed(credential.serial) ? refused : accepted;
   },
   resumed: (honest) =>
@@ -53,7 +52,7 @@ const lies = {
       return {
         ...verifier,
         probe: async (member, credential, step) =>
-          globalThis.truthLiar.judged(credential, await verifier.probe(member, credential, step)),
+          (await verifier.probe(member, credential, step), globalThis.truthLiar.judged(credential)),
         resume: async (...args) => globalThis.truthLiar.resumed(await verifier.resume(...args)),
       };
     }`,

@@ -9,7 +9,7 @@ import { parseArgs } from "node:util";
 import { install } from "../../lab/install.ts";
 import { buildEstate, type Estate } from "./estate.ts";
 import { type ExtraLook, lookOutside } from "./reality.ts";
-import { type LineReport, liarReport, tableText, writePage } from "./report.ts";
+import { faultOf, type LineReport, liarReport, tableText, writePage } from "./report.ts";
 import { type Build, rotate } from "./rotate.ts";
 import { type Act, closed, gradeOf, type Scene } from "./scene.ts";
 import { scenes } from "./scenes/all.ts";
@@ -36,7 +36,7 @@ async function playAct(estate: Estate, act: Act, looks: readonly ExtraLook[], bu
   return {
     title: act.title,
     expected: estate.plainly(
-      [result, grade ?? "", names.length > 0 ? `naming ${names.join(", ")}` : ""].join(" ").trim(),
+      [result, grade ?? [], names.length > 0 ? `naming ${names.join(", ")}` : []].flat().join(" "),
     ),
     really: really.words,
     said: estate.plainly(said.words),
@@ -83,10 +83,10 @@ async function lineOf(scene: Scene, build: Build): Promise<LineReport> {
     const why = problem instanceof Error ? (problem.stack ?? problem.message) : String(problem);
     acts.push({ title: "broken", expected: "", really: "", said: "", seconds: 0, verdict: "broken", why });
   }
-  const first = acts[0]!;
+  const fault = faultOf(acts)!;
   return {
     ...{ line: scene.line, scene: scene.name, fault: scene.fault, how: scene.how },
-    ...{ really: first.really, said: first.said },
+    ...{ really: fault.really, said: fault.said },
     seconds: (performance.now() - began) / 1000,
     verdict: acts.find(({ verdict }) => verdict !== "true")?.verdict ?? "true",
     acts,
@@ -139,7 +139,7 @@ async function main(): Promise<number> {
   if (!args["no-liars"]) {
     for (const build of liars) {
       const reports = await playAll(probed, atOnce, build, () => undefined);
-      const report = liarReport(build, reports);
+      const report = liarReport(build, reports, names === undefined);
       if (report !== undefined) caught.push(report);
     }
     for (const line of caught) say(args.json ? JSON.stringify(line) : tableText(line));

@@ -23,11 +23,12 @@ export function tableText(line: LineReport): string {
     const why = act.why === undefined ? "" : `\n             ${act.why}`;
     return `    ${verdict.padEnd(6)} ${act.title.padEnd(20)} ${act.seconds.toFixed(1).padStart(5)} s  expected ${act.expected}\n             really ${act.really}\n             said   ${act.said}${why}`;
   });
+  if (line.scene === "liar") acts.unshift(`    ${line.really}\n    ${line.said}`);
   return `${line.scene.padEnd(12)} ${line.verdict.padEnd(11)} ${line.seconds.toFixed(1).padStart(5)} s  ${line.fault}\n${acts.join("\n")}`;
 }
 
 /** A build whose probes lie is caught when the table gives it false verdicts; one that is not caught fails the table. */
-export function liarReport(build: Build, reports: readonly LineReport[]): LineReport | undefined {
+export function liarReport(build: Build, reports: readonly LineReport[], whole: boolean): LineReport | undefined {
   if (reports.length === 0) return undefined;
   const count = (which: string) => reports.filter(({ verdict }) => verdict === which).length;
   const [passed, done, broken] = [
@@ -36,14 +37,10 @@ export function liarReport(build: Build, reports: readonly LineReport[]): LineRe
     reports.filter(({ verdict }) => verdict === "broken"),
   ];
   // One that always refuses never sees the new one accepted: it can say false-alarm only. One that always accepts is
-  // found out at servers that can refuse. One that says what is hoped does best: it must be found out by most lines, but
-  // a place that holds the wrong thing, or a sensor, may keep Gyre from believing it.
+  // found out at servers that can refuse, and says done where nobody can. One that says what is hoped is always believed.
   const enough =
-    build === "says refused"
-      ? passed === 0
-      : build === "says accepted"
-        ? passed === 0 && done > 0
-        : done > reports.length / 2;
+    passed === 0 &&
+    (build === "says refused" || (build === "says accepted" ? done > 0 || !whole : done === reports.length));
   const words = reports.map(({ scene, verdict }) => `${scene}: ${verdict}`).join(", ");
   return {
     line: 0,
@@ -58,14 +55,21 @@ export function liarReport(build: Build, reports: readonly LineReport[]): LineRe
   };
 }
 
+/** The run that the line is about: a rotation may have been brought to a certain point before. */
+export const faultOf = (acts: readonly ActReport[]): ActReport | undefined =>
+  acts.find(({ title }) => title === "fault") ?? acts[0];
+
 const cell = (text: string): string => text.replaceAll("|", "\\|").replaceAll("\n", " ");
 
 export function writePage(lines: readonly LineReport[], liars: readonly LineReport[], minutes: number): void {
   const wrong = [...lines, ...liars].filter(({ verdict }) => verdict !== "true").length;
   const runs = lines.reduce((sum, { acts }) => sum + acts.length, 0);
   const rows = lines.map((line) => {
-    const [fault, ...more] = line.acts;
-    const rest = more.map((act) => `${act.title}: ${act.said} (${act.seconds.toFixed(1)} s)`).join("<br>");
+    const fault = faultOf(line.acts);
+    const rest = line.acts
+      .filter((act) => act !== fault)
+      .map((act) => `${act.title}: ${act.said} (${act.seconds.toFixed(1)} s)`)
+      .join("<br>");
     return `| ${line.scene} | **${cell(line.fault)}**<br>${cell(line.how)} | ${cell(fault?.expected ?? "")} | ${cell(line.really)} | ${cell(line.said)} (${fault?.seconds.toFixed(1)} s) | ${cell(rest)} | ${line.verdict} |`;
   });
   const liarRows = liars.map(
@@ -84,7 +88,7 @@ with its grade. One false verdict in any of these makes the line false and the e
 
 Lines are those of the list of faults in the design; 1 is here in samples, and enumerated at every boundary by the crash tests.
 
-| line | fault | expected | really | Gyre said | then | verdict |
+| line | fault | expected | really | Gyre said | before and after | verdict |
 |---|---|---|---|---|---|---|
 ${rows.join("\n")}
 

@@ -1,5 +1,6 @@
 /** The real command line as a process of its own, from its first word to its last; nothing of its output is read here. */
 import { type ChildProcess, spawn } from "node:child_process";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gyreProgram } from "../../lab/gyre.ts";
 import { credential, type Estate } from "./estate.ts";
@@ -52,12 +53,11 @@ export function startGyre(estate: Estate, args: readonly string[], build: Build 
   return { child, ended };
 }
 
-/** Where a liar finds what it should claim: the new certificate where it was delivered first, the CRL beside it. */
+/** Where a liar finds what it should claim: the new certificate where it is delivered first, the CRL beside it. */
 function liesOf(estate: Estate): { certificate: string; crl: string } {
-  const { stored } = estate.replica(1);
-  const certificate = "keystore" in stored ? estate.replica(2).stored : stored;
-  if ("keystore" in certificate) throw new Error("a liar needs a PEM file");
-  return { certificate: certificate.certificate, crl: certificate.certificate.replace(/tls\.pem$/, "ca.crl") };
+  const { stored, dir } = estate.replica(1);
+  if ("keystore" in stored) throw new Error("a liar needs a PEM file");
+  return { certificate: stored.certificate, crl: join(dir, "tls", "ca.crl") };
 }
 
 /** `gyre rotate mesh-tls --now`, to its end. With a rotation under way it goes on with that. */

@@ -48,10 +48,14 @@ export function read(ended: Ended): Said {
       result === "closed"
         ? `closed ${grade}`
         : reasons.length > 0
-          ? `${result} at ${stage}: ${reasons.map(({ about, what }) => `${about} ${what}`).join("; ")}`
+          ? `${result} at ${stage}: ${reasons.map(told).join("; ")}`
           : `${result}${stage === undefined ? "" : ` at ${stage}`}: ${why}`,
   };
 }
+
+/** Some words begin with the place they are about. */
+const told = ({ about, what }: { about: string; what: string }): string =>
+  what.startsWith(about) ? what : `${about} ${what}`;
 
 function parse(text: string): Output | undefined {
   try {

@@ -1,4 +1,3 @@
-import { spawnSync } from "node:child_process";
 /** Lines about the runner itself: 1, 2, 4, 24. */
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -103,6 +102,7 @@ const stale = "a stale runner comes back (SIGSTOP, SIGCONT)";
 
 export const frozenRunner: Scene = {
   ...{ line: 4, name: "4", fault: stale },
+  estate: () => ({ replicas: [nginx(), nginx(), nginx({ hook: true })] }),
   how: "the runner is frozen in mid-rotation, a second one is started, the first is woken; one certificate was issued",
   acts: (estate) => {
     let first: Running | undefined;
@@ -138,6 +138,7 @@ export const frozenRunner: Scene = {
 
 export const stolenLock: Scene = {
   ...{ line: 4, name: "4 stolen", fault: stale },
+  estate: () => ({ replicas: [nginx(), nginx(), nginx({ hook: true })] }),
   how: "the same, and somebody deletes the lock file of the frozen runner, so that the second one does it all",
   acts: (estate) => {
     let first: Running | undefined;
@@ -165,20 +166,17 @@ export const stolenLock: Scene = {
 };
 
 /**
- * A runner stopped by SIGSTOP once something was delivered, and not in the middle of an append: a frozen appender keeps
- * everybody out, rightly, and that is another scene (journal/jsonl-crash.test.ts).
+ * A runner stopped by SIGSTOP while it waits for a reload command: in mid-rotation, and with no lock in hand but its own
+ * (one frozen while it appends or writes files keeps everybody out, rightly, and that is tested where those locks are).
  */
 async function frozen(estate: Estate): Promise<Running> {
+  const slow = estate.replica(3);
+  const mark = estate.workspace.path("reloading");
+  estate.hook(slow, `touch ${mark}\nsleep 1\n${slow.hook!.usual}`);
   const running = start(estate, "real");
-  const there = await until(estate, running, (lines) => lines.some((line) => /"StepDone".*"deliver"/.test(line)));
-  if (!there) throw new Error(`it ended too early: ${(await running.ended).out}`);
-  const journal = estate.workspace.path(".gyre", "credentials", credential, "journal.jsonl");
+  if (!(await until(estate, running, () => existsSync(mark))))
+    throw new Error(`it ended too early: ${(await running.ended).out}`);
   running.child.kill("SIGSTOP");
-  while (spawnSync("flock", ["-n", journal, "true"]).status !== 0) {
-    running.child.kill("SIGCONT");
-    await sleep(5);
-    running.child.kill("SIGSTOP");
-  }
   return running;
 }
 

@@ -1,13 +1,12 @@
 /** Lines about those who check: 9, 12, 17, 18, 21, 22. */
 import { randomBytes } from "node:crypto";
 import { writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pause, waitFor } from "../../../lab/estate.ts";
 import { openSession, request, resumes } from "../../../lab/witness.ts";
 import type { Estate } from "../estate.ts";
 import type { ExtraLook } from "../reality.ts";
-import { goTls, nginx, serverName, shellWords } from "../replicas.ts";
+import { type Ground, goTls, nginx, serverName, shellWords } from "../replicas.ts";
 import { closed, type Expected, held, type Scene } from "../scene.ts";
 import { restart, runHook } from "./common.ts";
 
@@ -29,15 +28,16 @@ function oldSession(estate: Estate, number: number): { open: () => Promise<void>
   };
 }
 
+const withTicketKeys = (ground: Ground, name: string): ReturnType<ReturnType<typeof nginx>> => {
+  const keyFile = ground.workspace.path("tickets.key");
+  writeFileSync(keyFile, randomBytes(80), { mode: 0o600 });
+  return nginx({ tickets: { keyFile } })(ground, name);
+};
+
 export const resumedSession: Scene = {
   ...{ line: 9, name: "9", fault: "a resumed session skips the new trust", probesOnly: true },
   how: "one nginx has a session ticket key file, which outlives its reloads: a ticket of the old certificate is honoured whatever the CRL says",
-  estate: (faulty) => {
-    if (!faulty) return { kind: "client" };
-    const keyFile = join(tmpdir(), `gyre-truth-${randomBytes(6).toString("hex")}.tickets`);
-    writeFileSync(keyFile, randomBytes(80), { mode: 0o600 });
-    return { kind: "client", replicas: [nginx(), nginx({ tickets: { keyFile } }), nginx()] };
-  },
+  estate: (faulty) => ({ kind: "client", replicas: [nginx(), faulty ? withTicketKeys : nginx(), nginx()] }),
   acts: (estate) => {
     const session = oldSession(estate, 2);
     const resuming = estate.nginx(2);
