@@ -100,8 +100,6 @@ The same scenes, those whose fault only a probe can see, with builds whose probe
 ${liarRows.join("\n")}
 
 ## What is not here
-- Line 15's other half, a CA that issues something else than was asked for: our own CA refuses instead, so no such peer exists
-  here; the gate that judges what comes back, and the orphan it records, have tests in the core.
 - Line 6 without \`replicas:\` in the manifest. Whoever lists only a balancer and no number tells Gyre of one server, and one is
   what it proves.
 - Line 20, the CA that ends: everything ends with it, so there is nothing to repair, and the scene stops at the hold.

@@ -25,14 +25,28 @@ const liar = fileURLToPath(new URL("liar.mjs", import.meta.url));
 /** Milliseconds: far beyond any scene; a runner that does not end by then is killed, and the line is false. */
 const longest = 120_000;
 
-export function startGyre(estate: Estate, args: readonly string[], build: Build = "real"): Running {
+/** What else is loaded before the command line, with the variables it reads. */
+export interface Preload {
+  readonly module: string;
+  readonly env: Readonly<Record<string, string>>;
+}
+
+export function startGyre(
+  estate: Estate,
+  args: readonly string[],
+  build: Build = "real",
+  also: Preload | undefined = undefined,
+): Running {
   const began = performance.now();
-  const preload = build === "real" ? [] : ["--import", liar];
+  const preload = [...(build === "real" ? [] : [liar]), ...(also === undefined ? [] : [also.module])].flatMap((one) => [
+    "--import",
+    one,
+  ]);
   const lies = build === "real" ? {} : { TRUTH_LIAR: JSON.stringify({ build, ...liesOf(estate) }) };
   const child = spawn(process.execPath, [...preload, gyreProgram, ...args, "--json"], {
     cwd: estate.home,
     stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, ...lies },
+    env: { ...process.env, ...lies, ...also?.env },
   });
   let out = "";
   let err = "";

@@ -1,11 +1,13 @@
 /** Lines about who issues: 15, 20. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { pause } from "../../../lab/estate.ts";
 import { passphrase } from "../../../lab/gyre.ts";
-import type { Estate } from "../estate.ts";
+import { credential, type Estate } from "../estate.ts";
 import type { ExtraLook } from "../reality.ts";
 import { nginx, serverName } from "../replicas.ts";
+import { startGyre } from "../rotate.ts";
 import { closed, held, type Scene } from "../scene.ts";
 import { restart } from "./common.ts";
 
@@ -57,6 +59,46 @@ export const shorterLife: Scene = {
     { title: "asks for less", change: () => estate.write({ lifetime: "16h" }), looks: [], expect: closed("REFUSED") },
   ],
 };
+
+const otherCa = fileURLToPath(new URL("../other-ca.mjs", import.meta.url));
+
+/** What was issued and never used is in the journal as an orphan, and the CA was told to revoke it. */
+function mustBeOrphaned(estate: Estate): void {
+  const journal = readFileSync(estate.workspace.path(".gyre", "credentials", credential, "journal.jsonl"), "utf8");
+  if (!journal.includes('"Orphaned"')) throw new Error("what was issued is nowhere recorded as an orphan");
+  const record = readFileSync(estate.workspace.path("ca", "issued.jsonl"), "utf8");
+  if (!record.includes('"revoked"')) throw new Error("what was issued and not used was not revoked");
+}
+
+const issuesOther = (name: string, how: string, which: string, words: RegExp): Scene => ({
+  ...{ line: 15, name, fault: limits, how },
+  acts: (estate) => [
+    {
+      title: "fault",
+      async run(build) {
+        const other = { module: otherCa, env: { TRUTH_CA: which } };
+        const ended = await startGyre(estate, ["rotate", credential, "--now"], build, other).ended;
+        mustBeOrphaned(estate);
+        return ended;
+      },
+      expect: { result: "put back", words },
+    },
+    { title: "as asked", expect: closed("REFUSED") },
+  ],
+});
+
+export const otherLifetime = issuesOther(
+  "15 shorter",
+  "the CA issues for one hour where a day was asked for; what it issued is recorded as an orphan and revoked",
+  "lifetime",
+  /something else than mesh-tls asks for.*not delivered anywhere/,
+);
+export const foreignNames = issuesOther(
+  "15 foreign",
+  "the CA issues for a name of its own; what it issued is recorded as an orphan and revoked",
+  "names",
+  /something else than mesh-tls asks for.*default\.elsewhere\.test.*not delivered anywhere/,
+);
 
 const ownCredential = "the engine's own credential expires in mid-rotation";
 
