@@ -487,13 +487,27 @@ describe("approval", () => {
     expect(claimsLookedAt(story.decides())).toEqual(["stored", "acceptedOld"]);
   });
 
-  test("overlap: the withdrawal can be taken back, the destruction of the key cannot", () => {
-    const story = new Story({ ...overlapping, ...approving }).upTo("refused");
-    expect(stagesPassed(story)).toContain("deleted");
-    for (const claim of ["stored", "presented", "accepted", "refused"] as const) story.sees(claim);
-    expect(story.passed("refused").decides()).toMatchObject({ move: "hold", stage: "closed" });
+  test("overlap: asked for before the old one is withdrawn, and once", () => {
+    const story = new Story({ ...overlapping, ...approving }).upTo("deleted");
+    expect(story.decides()).toMatchObject({
+      move: "hold",
+      stage: "deleted",
+      reasons: [{ verdict: "approval", what: expect.stringContaining("takes g1 away") }],
+    });
     story.event({ type: "Approved", by: "anna", plan: story.rotation.digest });
+    expect(stagesPassed(story.upTo("closed"))).toContain("deleted");
     expect(story.decides()).toMatchObject({ move: "perform", step: { kind: "forget" } });
+  });
+
+  test("where nothing is taken away: before the old key is destroyed", () => {
+    const story = new Story({ ...approving, revoke: false });
+    for (const stage of ["issued", "delivered", "adopted", "superseded"] as const) story.upTo(stage);
+    for (const claim of ["stored", "presented", "accepted"] as const) story.sees(claim);
+    expect(story.passed("superseded").decides()).toMatchObject({
+      move: "hold",
+      stage: "closed",
+      reasons: [{ verdict: "approval", what: expect.stringContaining("destroys the key of g1") }],
+    });
   });
 
   test("a first issue takes nothing away, so nobody is asked", () => {

@@ -15,7 +15,7 @@ import type {
 } from "./model.ts";
 import { quietUntil } from "./quiet.ts";
 import { opKey, type Rotation, type StepState } from "./state.ts";
-import { asked, type Passage, type Stage, type Strategy } from "./strategies/strategy.ts";
+import { asked, isFinal, type Passage, type Stage, type Strategy } from "./strategies/strategy.ts";
 import { strategies } from "./strategies/table.ts";
 
 /** What to do next. At most one write per pass: look, decide, write down, do, look again. */
@@ -132,11 +132,11 @@ function nextStep(rotation: Rotation, stage: Stage, prefix: string, passage: Pas
   return undefined;
 }
 
-/** What must hold at the moment of a stage's next step: a named approval where there is no way back, and its guard. */
+/** What must hold at the moment of a stage's next step: a named approval where the old one is taken away or destroyed, and its guard. */
 function guarded(rotation: Rotation, stage: Stage, now: Instant): Move | undefined {
   const { plan } = rotation;
   // A first issue takes nothing away from anybody.
-  if (stage.undo === "none" && plan.approval === "required" && plan.from !== undefined) {
+  if (isFinal(stage) && plan.approval === "required" && plan.from !== undefined) {
     const approved = rotation.approvals.some((approval) => approval.plan === rotation.digest);
     if (!approved) return { move: "hold", stage: stage.name, reasons: [needsApproval(rotation, stage, now)] };
   }
@@ -185,11 +185,14 @@ function needsApproval(rotation: Rotation, stage: Stage, now: Instant): Reason {
   return {
     about: rotation.plan.credential,
     verdict: "approval",
-    what: `${stage.name} cannot be taken back and the manifest asks for a named approval of plan ${rotation.digest}`,
+    what: `${stage.name} ${whatEnds(stage, rotation.plan)}, and the manifest asks for a named approval of plan ${rotation.digest}`,
     since: now,
     release: `gyre approve ${rotation.plan.credential} --by NAME`,
   };
 }
+
+const whatEnds = (stage: Stage, { from }: Plan): string =>
+  stage.guard === undefined ? `destroys the key of g${from?.number}` : `takes g${from?.number} away`;
 
 /** A failed try: again later, put back, hold, or (a reload while going back) leave it to the findings. */
 function afterFailure(
@@ -204,7 +207,7 @@ function afterFailure(
   const sinceTakenUp = state.failures.filter((failure) => failure.at >= rotation.takenUpAt).length;
   const { attempts, poll } = rotation.plan.timing;
   const again =
-    last.error.retry !== "never" ? sinceTakenUp < attempts : sinceTakenUp === 0 && !isFinal(rotation, last.error);
+    last.error.retry !== "never" ? sinceTakenUp < attempts : sinceTakenUp === 0 && !endsIt(rotation, last.error);
   if (again) {
     const until = last.at + poll * 2 ** Math.max(0, sinceTakenUp - 1);
     return sinceTakenUp > 0 && now < until
@@ -223,7 +226,7 @@ function afterFailure(
 }
 
 /** Somebody's other write may have gone by the next time; the rest ends the rotation while it can be put back. */
-const isFinal = (rotation: Rotation, error: ErrorData): boolean =>
+const endsIt = (rotation: Rotation, error: ErrorData): boolean =>
   error.code !== "conflict" && rotation.reverting === undefined && canPutBack(rotation);
 
 function failedReason(step: StepRef, failure: { at: Instant; error: ErrorData }): Reason {

@@ -193,7 +193,7 @@ export interface Plan {
   readonly timing: Timing;
   /** What the operator should know before saying yes. */
   readonly notices: readonly string[];
-  /** Steps with no way back need a named approval bound to the plan's digest when this is set. */
+  /** Taking the old one away, and steps with no way back, need a named approval bound to the plan's digest when this is set. */
   readonly approval?: "required";
 }
 

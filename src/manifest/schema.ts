@@ -313,7 +313,10 @@ export const credentialSpec = z
     approval: z
       .literal("required")
       .optional()
-      .meta({ description: "Steps with no way back wait for a named person's approval" }),
+      .meta({
+        description:
+          "Before the old one is taken away (or, where nothing is, before its key is destroyed) a named person's approval of the plan is waited for",
+      }),
   })
   .meta({ description: "What to issue, where to deliver it, how to prove it" });
 

@@ -1,6 +1,6 @@
 import { claims, generationOf } from "../../engine/claims.ts";
 import type { ClaimName, Instant, Plan } from "../../engine/model.ts";
-import type { Stage } from "../../engine/strategies/strategy.ts";
+import { isFinal, type Stage } from "../../engine/strategies/strategy.ts";
 import { strategies } from "../../engine/strategies/table.ts";
 import type { Planned } from "../../runtime/api.ts";
 import { wrap } from "../layout.ts";
@@ -43,8 +43,11 @@ export function planLines(name: string, planned: Planned, now: Instant, width: n
   add(`  grade   ${bold(plan.grade.reachable)}: ${gradeWords(plan.grade.reachable, oldName(plan), plan.kind)}`, 10);
   add(`          ${plan.grade.why}`, 10);
   if (planned.stages.includes("quiet")) add(`  quiet   ${spanWords(plan.quiet.window)}: ${plan.quiet.why}`, 10);
-  if (plan.approval === "required")
-    add(`  ask     needs a named approval: ${commandWords("approve", name, "--by", "NAME")}`, 10);
+  if (plan.approval === "required" && plan.from !== undefined)
+    add(
+      `  ask     waits before ${stages.find(isFinal)?.name ?? "closed"} for a named approval: ${commandWords("approve", name, "--by", "NAME")}`,
+      10,
+    );
   for (const notice of [...(planned.notes ?? []), ...plan.notices]) add(`  note    ${notice}`, 10);
   if (planned.digest !== undefined) lines.push(dim(`  digest  ${planned.digest}`));
   add(

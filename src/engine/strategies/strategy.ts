@@ -24,6 +24,9 @@ export interface Stage extends Passage {
 
 export type Strategy = readonly Stage[];
 
+/** It takes the old one away, or has no way back: what a manifest may want a named approval for (I9). */
+export const isFinal = (stage: Stage): boolean => stage.guard !== undefined || stage.undo === "none";
+
 export const nothing: Passage = { steps: () => [], claims: () => [] };
 
 /** One step per party. */
