@@ -56,6 +56,8 @@ export interface Workspace {
   start(spec: ProcessSpec): Promise<Supervised>;
   /** Processes that still run. */
   readonly processes: readonly Supervised[];
+  /** Undone when the workspace ends, after its processes have; last said first. */
+  atEnd(undo: () => Promise<void>): void;
   /** Stops all processes, last started first, and removes the directory unless `failed` or GYRE_KEEP=1. */
   end(how?: { failed?: boolean }): Promise<void>;
 }
@@ -64,6 +66,7 @@ export interface Workspace {
 export function makeWorkspace(name: string): Workspace {
   const dir = mkdtempSync(join(tmpdir(), `gyre-${name}-`));
   const started: Supervised[] = [];
+  const undos: (() => Promise<void>)[] = [];
   const path = (...parts: string[]) => join(dir, ...parts);
   let ended = false;
   return {
@@ -83,10 +86,14 @@ export function makeWorkspace(name: string): Workspace {
     get processes() {
       return started.filter((one) => one.running);
     },
+    atEnd(undo) {
+      undos.push(undo);
+    },
     async end(how = {}) {
       if (ended) return;
       ended = true;
       for (const one of started.reverse()) await one.stop();
+      for (const undo of undos.reverse()) await undo();
       if (how.failed === true || process.env.GYRE_KEEP === "1") process.stderr.write(`kept: ${dir}\n`);
       else rmSync(dir, { recursive: true, force: true, maxRetries: 3 });
     },

@@ -62,7 +62,8 @@ export function cacheDir(): string {
 const here = dirname(fileURLToPath(import.meta.url));
 const goTlsSource = join(here, "servers", "go-tls");
 
-function findProgram(name: string): string | undefined {
+/** The first executable of that name on the path, or where servers lie. */
+export function findProgram(name: string): string | undefined {
   // Servers live in sbin, which is not on the path of an ordinary user.
   const folders = [...(process.env.PATH ?? "").split(delimiter), "/usr/local/sbin", "/usr/sbin", "/sbin"];
   return folders.map((folder) => join(folder, name)).find(executable);
@@ -115,7 +116,7 @@ function say(line: string): void {
 }
 
 /** Runs a command with its output shown on standard error; rejects when it fails. */
-function show(command: readonly string[], env: Record<string, string> = {}, cwd?: string): Promise<void> {
+export function show(command: readonly string[], env: Record<string, string> = {}, cwd?: string): Promise<void> {
   say(command.join(" "));
   const [program = "", ...args] = command;
   return new Promise((resolve, reject) => {

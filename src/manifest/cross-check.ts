@@ -8,7 +8,7 @@ import { covers } from "../pki/hostnames.ts";
 import { brief, type Checking, isBroken } from "./explain.ts";
 import { nearest } from "./nearest.ts";
 import { policyOf } from "./policy.ts";
-import type { credentialSpec, issuerSpec } from "./schema.ts";
+import type { clusterDocument, credentialSpec, issuerSpec } from "./schema.ts";
 import { position } from "./source.ts";
 import { at, fieldText, type Path, spanAt } from "./tree.ts";
 
@@ -16,6 +16,7 @@ import { at, fieldText, type Path, spanAt } from "./tree.ts";
 export type Draft = Checking & { readonly name: string | undefined } & (
     | { readonly kind: "Issuer"; readonly spec: Partial<z.output<typeof issuerSpec>> }
     | { readonly kind: "Credential"; readonly spec: Partial<z.output<typeof credentialSpec>> }
+    | { readonly kind: "Cluster"; readonly spec: Partial<z.output<typeof clusterDocument>["spec"]> }
   );
 type Issuer = Extract<Draft, { kind: "Issuer" }>;
 type Credential = Extract<Draft, { kind: "Credential" }>;
@@ -47,11 +48,14 @@ export function crossCheck(drafts: readonly Draft[]): void {
   const issuers = new Map(
     drafts.flatMap((d) => (d.kind === "Issuer" && d.name !== undefined ? [[d.name, d] as const] : [])),
   );
+  const clusters = drafts.flatMap((d) => (d.kind === "Cluster" && d.name !== undefined ? [d.name] : []));
   uniqueNames(drafts);
   uniquePaths(drafts);
   for (const draft of drafts) {
     if (draft.kind === "Issuer") checkIssuer(draft);
-    else checkCredential(draft, issuers);
+    if (draft.kind === "Credential") checkCredential(draft, issuers);
+    if (draft.kind === "Cluster") checkCluster(draft);
+    knownClusters(draft, clusters);
     knownPlaceholders(draft);
     commandsWithoutEnvironment(draft);
   }
@@ -91,7 +95,45 @@ function uniquePaths(drafts: readonly Draft[]): void {
     }
 }
 
+/** Wherever a driver's settings say `cluster`, however deep. */
+function knownClusters(draft: Draft, clusters: readonly string[]): void {
+  const visit = (path: Path): void => {
+    const node = at(draft.tree, path)?.value;
+    if (node?.kind === "sequence") for (const i of node.items.keys()) visit([...path, i]);
+    if (node?.kind !== "mapping") return;
+    for (const name of node.entries.keys()) {
+      const place = [...path, name];
+      const value = name === "cluster" ? at(draft.tree, place)?.value : undefined;
+      if (value?.kind !== "scalar" || typeof value.value !== "string") visit(place);
+      else if (!clusters.includes(value.value)) {
+        const meant = nearest(value.value, clusters);
+        report(
+          draft,
+          place,
+          `there is no Cluster named "${brief(value.value)}"${meant === undefined ? "" : `; did you mean "${meant}"?`}`,
+          { allowed: clusters.join(", ") || "none: no Cluster document was given" },
+        );
+      }
+    }
+  };
+  if (draft.kind !== "Cluster") visit(["spec"]);
+}
+
+function checkCluster(draft: Extract<Draft, { kind: "Cluster" }>): void {
+  const { addresses, count } = draft.spec.apiServers ?? {};
+  if (addresses !== undefined && count !== undefined && addresses.length !== count)
+    report(
+      draft,
+      ["spec", "apiServers", "count"],
+      `${count} API servers, but ${addresses.length} addresses are listed`,
+    );
+  for (const [i, one] of (addresses ?? []).entries())
+    if (addresses!.indexOf(one) < i)
+      report(draft, ["spec", "apiServers", "addresses", i], `"${brief(one)}" is listed twice`);
+}
+
 function entriesOf(draft: Draft): (readonly [Path, { readonly key: string; readonly role: string }])[] {
+  if (draft.kind === "Cluster") return [];
   if (draft.kind === "Issuer") {
     const own = driversOf("issuer")
       .filter(({ key }) => draft.spec[key as "localCA" | "selfSigned"] !== undefined)

@@ -1,13 +1,15 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { random as generator, INPUTS } from "../../test/fuzz/fuzz.ts";
 import { GyreError } from "../errors.ts";
 import { checkSources, manifestError } from "./load.ts";
 import { sourceOf } from "./source.ts";
 
 // Mutations of real manifests, valid and not. Whatever the text, the answer is a manifest or a GyreError, and the error
-// repeats no secret. GYRE_FUZZ sets the number; 100,000 and more were run for each change of the reader.
-const ROUNDS = Number(process.env.GYRE_FUZZ ?? 3000);
+// repeats no secret. In parts, since each manifest costs a millisecond.
+const PARTS = 5;
+const ROUNDS = INPUTS / PARTS;
 
 const valid = [
   `apiVersion: gyre.dev/v1alpha1
@@ -30,17 +32,6 @@ const broken = readdirSync(folder)
   .map((name) => readFileSync(join(folder, name), "utf8").slice(0, 700));
 const whole = valid.join("---\n");
 const seeds = [...valid, whole, whole, whole, whole, whole, whole, ...broken];
-
-/** A small generator of numbers (Marsaglia's xorshift), so that a failure can be run again. */
-function generator(seed: number): (below: number) => number {
-  let state = seed | 0 || 1;
-  return (below) => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % below;
-  };
-}
 
 const PIECES = [
   "\n",
@@ -110,8 +101,10 @@ function mutate(text: string, random: (below: number) => number): string {
   return result;
 }
 
-test(`${ROUNDS} mutated manifests end in a manifest or in a GyreError`, () => {
-  const random = generator(20261124);
+const starts = Array.from({ length: PARTS }, (_, part) => 61 + part);
+
+test.each(starts)(`${ROUNDS} mutated manifests end in a manifest or in a GyreError (seed %i)`, (seed) => {
+  const random = generator(seed);
   let accepted = 0;
   for (let round = 0; round < ROUNDS; round++) {
     const text = mutate(seeds[random(seeds.length)]!, random);
@@ -119,15 +112,17 @@ test(`${ROUNDS} mutated manifests end in a manifest or in a GyreError`, () => {
       try {
         return checkSources([sourceOf("fuzz.yaml", text)], { DIR: "marlin-7" });
       } catch (error) {
-        throw new Error(`round ${round} threw ${String(error)} on ${JSON.stringify(text)}`, { cause: error });
+        throw new Error(`seed ${seed}, round ${round} threw ${String(error)} on ${JSON.stringify(text)}`, {
+          cause: error,
+        });
       }
     })();
     if (checked.ok) accepted++;
     else {
       const error = manifestError(checked.problems);
       if (!(error instanceof GyreError) || checked.problems.length === 0)
-        throw new Error(`round ${round}: no GyreError`);
-      for (const problem of checked.problems) check(problem, round, text);
+        throw new Error(`seed ${seed}, round ${round}: no GyreError`);
+      for (const problem of checked.problems) check(problem, `seed ${seed}, round ${round}`, text);
     }
   }
   // The control: mutations are mild enough that some manifests survive them, and most do not.
@@ -137,11 +132,11 @@ test(`${ROUNDS} mutated manifests end in a manifest or in a GyreError`, () => {
 
 function check(
   problem: { line?: number; column?: number; message: string; excerpt?: readonly [string, string] },
-  round: number,
+  which: string,
   text: string,
 ): void {
   const fail = (why: string): never => {
-    throw new Error(`round ${round}: ${why}: ${JSON.stringify(problem)} on ${JSON.stringify(text)}`);
+    throw new Error(`${which}: ${why}: ${JSON.stringify(problem)} on ${JSON.stringify(text)}`);
   };
   if (!(problem.line! >= 1 && problem.column! >= 1)) fail("no place");
   if (problem.excerpt === undefined || !/^ *\^+$/.test(problem.excerpt[1])) fail("no caret");

@@ -5,11 +5,18 @@ import { GyreError } from "../errors.ts";
 import { Secret } from "../pki/secret.ts";
 import { crossCheck, type Draft } from "./cross-check.ts";
 import { brief, isBroken, parseBy } from "./explain.ts";
-import type { At, CredentialManifest, IssuerManifest, Located, Manifests } from "./manifest.ts";
+import type { At, ClusterManifest, CredentialManifest, IssuerManifest, Located, Manifests } from "./manifest.ts";
 import { nearest } from "./nearest.ts";
 import { policyOf, some } from "./policy.ts";
 import { finish, type Problem, problemText, type RawProblem } from "./problem.ts";
-import { API_VERSION, type credentialDocument, documents, type issuerDocument, type Kind } from "./schema.ts";
+import {
+  API_VERSION,
+  type clusterDocument,
+  type credentialDocument,
+  documents,
+  type issuerDocument,
+  type Kind,
+} from "./schema.ts";
 import { position, readSources, type Source } from "./source.ts";
 import {
   at,
@@ -115,6 +122,7 @@ function withoutValues(problem: Problem, values: ReadonlySet<string>): Problem {
 }
 
 type Whole =
+  | { readonly kind: "Cluster"; readonly spec: z.output<typeof clusterDocument>["spec"] }
   | { readonly kind: "Issuer"; readonly spec: z.output<typeof issuerDocument>["spec"] }
   | { readonly kind: "Credential"; readonly spec: z.output<typeof credentialDocument>["spec"] };
 
@@ -170,16 +178,18 @@ function kindOf(source: Source, tree: Tree, problems: RawProblem[]): Kind | unde
 
 function manifestsOf(drafts: readonly (Draft & { whole: Whole | undefined })[]): Omit<Manifests, "environment"> {
   const issuers: IssuerManifest[] = [];
+  const clusters: ClusterManifest[] = [];
   const credentials: CredentialManifest[] = [];
   for (const draft of drafts) {
     const located = locate(draft);
     if (draft.whole?.kind === "Credential") credentials.push(credentialOf(located, draft.whole.spec));
+    else if (draft.whole?.kind === "Cluster") clusters.push({ ...located, settings: draft.whole.spec });
     else if (draft.whole) {
       issuers.push(issuerOf(located, draft.whole.spec));
       if (draft.whole.spec.crl) credentials.push(crlOf(located, draft.whole.spec.crl));
     }
   }
-  return { issuers, credentials };
+  return { issuers, clusters, credentials };
 }
 
 function locate(draft: Draft): Located {

@@ -1,4 +1,5 @@
 import type { DriverEntry } from "../drivers/catalogue.ts";
+import type { ClusterSettings } from "../drivers/kubernetes/cluster-settings.ts";
 import type { IssueRequest, Millis, StrategyName, Timing } from "../engine/model.ts";
 import type { RenewPolicy } from "../engine/renew-policy.ts";
 import type { Secret } from "../pki/secret.ts";
@@ -22,6 +23,11 @@ export interface IssuerManifest extends Located {
   readonly driver: At<DriverEntry<"issuer">>;
   /** Name of the credential that is this issuer's CRL (`<issuer>.crl`), where one is asked for. */
   readonly crl?: string;
+}
+
+/** A Kubernetes cluster that drivers' settings name by `cluster`. */
+export interface ClusterManifest extends Located {
+  readonly settings: ClusterSettings;
 }
 
 /** Lengths of time after which something may still use the old generation; see `quiet` in docs/manifest.md. */
@@ -55,6 +61,7 @@ export interface CredentialManifest extends Located {
 
 export interface Manifests {
   readonly issuers: readonly IssuerManifest[];
+  readonly clusters: readonly ClusterManifest[];
   /** In order of files and documents; an issuer's CRL stands where the issuer does. */
   readonly credentials: readonly CredentialManifest[];
   /** Values that came from the environment, for masking in output that others produced (a reload command's, say). */

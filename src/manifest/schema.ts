@@ -1,6 +1,7 @@
 import { isIP } from "node:net";
 import { z } from "zod";
 import { type DriverEntry, type DriverRole, driversOf } from "../drivers/catalogue.ts";
+import { clusterSettings } from "../drivers/kubernetes/cluster-settings.ts";
 import { duration } from "../drivers/shared-settings.ts";
 import { weekdays } from "../engine/renew-policy.ts";
 import { nearest } from "./nearest.ts";
@@ -310,13 +311,10 @@ export const credentialSpec = z
     }),
     quiet: quiet.prefault({}),
     timing: timing.prefault({}),
-    approval: z
-      .literal("required")
-      .optional()
-      .meta({
-        description:
-          "Before the old one is taken away (or, where nothing is, before its key is destroyed) a named person's approval of the plan is waited for",
-      }),
+    approval: z.literal("required").optional().meta({
+      description:
+        "Before the old one is taken away (or, where nothing is, before its key is destroyed) a named person's approval of the plan is waited for",
+    }),
   })
   .meta({ description: "What to issue, where to deliver it, how to prove it" });
 
@@ -338,5 +336,14 @@ export const credentialDocument = z
   })
   .meta({ description: "Something to rotate" });
 
-export const documents = { Issuer: issuerDocument, Credential: credentialDocument } as const;
+export const clusterDocument = z
+  .strictObject({
+    ...head,
+    kind: z.literal("Cluster").meta({ description: "Cluster" }),
+    metadata,
+    spec: clusterSettings,
+  })
+  .meta({ description: "A Kubernetes cluster that issuers and credentials name" });
+
+export const documents = { Issuer: issuerDocument, Credential: credentialDocument, Cluster: clusterDocument } as const;
 export type Kind = keyof typeof documents;

@@ -2,6 +2,7 @@ import { createAccessLogSensor } from "../drivers/access-log/sensor.ts";
 import type { DriverEntry, DriverRole } from "../drivers/catalogue.ts";
 import { createFilesTarget } from "../drivers/files/target.ts";
 import { createFilesTrustStore } from "../drivers/files/trust-store.ts";
+import { Cluster, type ClusterByName } from "../drivers/kubernetes/cluster.ts";
 import { openLocalCa } from "../drivers/local-ca/local-ca.ts";
 import { type LookedAt, lookAtLocalCa } from "../drivers/local-ca/look.ts";
 import { createSelfSigned } from "../drivers/local-ca/self-signed.ts";
@@ -22,22 +23,27 @@ interface Instances {
   readonly sensor: Sensor;
 }
 type Bindable = keyof Instances & DriverRole;
+/** What a driver is made with besides its settings. */
+export interface Surroundings {
+  readonly baseDir: string;
+  readonly cluster: ClusterByName;
+}
 type Constructors = {
   readonly [R in Bindable]: {
     readonly [D in DriverEntry<R>["driver"]]: (
       settings: Extract<DriverEntry<R>, { driver: D }>["settings"],
-      baseDir: string,
+      around: Surroundings,
     ) => Instances[R];
   };
 };
 
 /** The constructor behind every row of the catalogue. */
 const constructors: Constructors = {
-  target: { files: (settings, baseDir) => createFilesTarget(settings, { baseDir }) },
-  trustStore: { files: (settings, baseDir) => createFilesTrustStore(settings, { baseDir }) },
-  presenter: { tls: (settings, baseDir) => createTlsPresenter(settings, { baseDir }) },
-  verifier: { tls: (settings, baseDir) => createTlsVerifier(settings, { baseDir }) },
-  sensor: { "access-log": (settings, baseDir) => createAccessLogSensor(settings, { baseDir }) },
+  target: { files: createFilesTarget },
+  trustStore: { files: createFilesTrustStore },
+  presenter: { tls: createTlsPresenter },
+  verifier: { tls: createTlsVerifier },
+  sensor: { "access-log": createAccessLogSensor },
 };
 
 /** A manifest's entry, as far as binding looks at it; which settings fit which driver was checked when it was read. */
@@ -51,14 +57,14 @@ interface AnyEntry {
 export function bindAll<R extends Bindable>(
   role: R,
   entries: readonly AnyEntry[],
-  baseDir: string,
+  around: Surroundings,
 ): Bound<Instances[R]>[] {
   const make = constructors[role] as unknown as Readonly<
-    Record<string, (settings: unknown, baseDir: string) => Instances[R]>
+    Record<string, (settings: unknown, around: Surroundings) => Instances[R]>
   >;
   const taken = new Set<string>();
   return entries.map((entry) => {
-    const instance = make[entry.driver]!(entry.settings, baseDir);
+    const instance = make[entry.driver]!(entry.settings, around);
     const id = idOf(entry, instance);
     const unique = taken.has(id) ? `${id} #${taken.size + 1}` : id;
     taken.add(unique);
@@ -72,6 +78,30 @@ function idOf(entry: AnyEntry, instance: object): string {
   const { serverName } = entry.settings as { serverName?: string };
   return serverName === undefined ? entry.key : `${entry.key} ${serverName}`;
 }
+
+const opened = new WeakMap<object, ClusterByName>();
+
+/** The clusters that manifests name, each opened once for all who ask with the same manifests. */
+export function clustersOf(manifests: Pick<Manifests, "clusters">): ClusterByName {
+  const known = opened.get(manifests);
+  if (known !== undefined) return known;
+  const open = new Map<string, Cluster>();
+  const byName: ClusterByName = (name) => {
+    const manifest = manifests.clusters.find((one) => one.name === name);
+    if (manifest === undefined) throw new GyreError({ code: "manifest", message: `there is no cluster ${name}` });
+    const cluster = open.get(name) ?? new Cluster(name, manifest.settings, manifest.baseDir);
+    open.set(name, cluster);
+    return cluster;
+  };
+  opened.set(manifests, byName);
+  return byName;
+}
+
+/** What the drivers of one document are made with. */
+export const surroundingsOf = (manifests: Manifests, { baseDir }: { readonly baseDir: string }): Surroundings => ({
+  baseDir,
+  cluster: clustersOf(manifests),
+});
 
 /** How issuers are opened: to issue, which creates what is missing, or only to ask, which creates nothing. */
 export type Purpose = "issue" | "ask";
@@ -134,35 +164,37 @@ export function bindParties(
   issuer: BoundIssuer,
   previousCrl: () => Promise<string | undefined>,
 ): Parties {
-  const { baseDir } = manifest;
+  const around = surroundingsOf(manifests, manifest);
   const proof = {
     issuer,
-    presenters: bindAll("presenter", manifest.presenters, baseDir),
-    verifiers: bindAll("verifier", manifest.verifiers, baseDir),
-    sensors: bindAll("sensor", manifest.sensors, baseDir),
+    presenters: bindAll("presenter", manifest.presenters, around),
+    verifiers: bindAll("verifier", manifest.verifiers, around),
+    sensors: bindAll("sensor", manifest.sensors, around),
   };
-  const targets = bindTargets(manifest, issuer.instance, previousCrl);
+  const targets = bindTargets(manifest, manifests, issuer.instance, previousCrl);
   if (manifest.kind === "crl") return { ...proof, targets, trustStores: [] };
-  const stores = bindAll("trustStore", manifest.trustStores, baseDir);
+  const stores = bindAll("trustStore", manifest.trustStores, around);
   const crl = manifests.credentials.find((other) => other.kind === "crl" && other.issuer === manifest.issuer);
-  const refusing = manifest.strategy === "overlap" || crl === undefined ? stores : bindCrlStores(crl, issuer.instance);
+  const refusing =
+    manifest.strategy === "overlap" || crl === undefined ? stores : bindCrlStores(crl, manifests, issuer.instance);
   return { ...proof, targets, trustStores: refusing };
 }
 
-const bindCrlStores = (crl: CredentialManifest, issuer: Issuer): Bound<TrustStore>[] =>
-  bindAll("trustStore", crl.trustStores, crl.baseDir).map((store) => ({
+const bindCrlStores = (crl: CredentialManifest, manifests: Manifests, issuer: Issuer): Bound<TrustStore>[] =>
+  bindAll("trustStore", crl.trustStores, surroundingsOf(manifests, crl)).map((store) => ({
     ...store,
     instance: withCrlsAbove(store.instance, issuer),
   }));
 
 function bindTargets(
   manifest: CredentialManifest,
+  manifests: Manifests,
   issuer: Issuer,
   previousCrl: () => Promise<string | undefined>,
 ): Bound<Target>[] {
-  if (manifest.kind !== "crl") return bindAll("target", manifest.targets, manifest.baseDir);
+  if (manifest.kind !== "crl") return bindAll("target", manifest.targets, surroundingsOf(manifests, manifest));
   const subject = issuer.certificate?.subject ?? "";
-  return bindCrlStores(manifest, issuer).map((store) => ({
+  return bindCrlStores(manifest, manifests, issuer).map((store) => ({
     ...store,
     instance: crlTarget(store.instance, subject, previousCrl),
   }));

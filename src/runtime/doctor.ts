@@ -5,7 +5,7 @@ import { GyreError } from "../errors.ts";
 import type { SecretStore } from "../journal/secret-store.ts";
 import type { CredentialManifest, IssuerManifest, Manifests } from "../manifest/manifest.ts";
 import type { CredentialStatus, Diagnosis, Planned } from "./api.ts";
-import { bindAll, bindParties } from "./bind.ts";
+import { bindAll, bindParties, surroundingsOf } from "./bind.ts";
 import type { Clock } from "./clock.ts";
 import { rotationTag } from "./context.ts";
 import { issuerAllows, issuerAnswers, issuerCrl, issuerLives } from "./doctor/issuer.ts";
@@ -135,7 +135,7 @@ function placesOf({ manifest, manifests }: Examination, parties: Parties): Pick<
     return {
       targets: [],
       stores: entries(
-        bindAll("trustStore", manifest.trustStores, manifest.baseDir),
+        bindAll("trustStore", manifest.trustStores, surroundingsOf(manifests, manifest)),
         manifest.trustStores,
         manifest.baseDir,
       ),
