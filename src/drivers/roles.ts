@@ -97,6 +97,13 @@ export interface Issuer {
   retire?(generation: Named, step: Step): Promise<void>;
   /** A CRL (PEM) with every retired, unexpired serial. Repeats safely; each call has a higher CRL number. */
   publishCrl?(step: Step, lifetime?: number): Promise<string>;
+  /**
+   * Records as revoked what a CRL (PEM) of this CA lists and its own record does not: revoked by the CA's software before
+   * Gyre, or lost with a backup. Without it the next CRL would take those entries away. Gives the serials; repeats safely.
+   */
+  takeIn?(crl: string, step: Step): Promise<readonly string[]>;
+  /** Serials that a CRL must list now. */
+  revoked?(): Promise<ReadonlySet<string>>;
   /** With an intermediate: the CRL (PEM) of the root above it. Verifiers that check the whole chain need both. */
   rootCrl?(): Promise<string | undefined>;
   /** Throws what would stop an issue (passphrase, expired CA, damaged record), found by looking only. */
@@ -130,6 +137,8 @@ export interface TrustStore {
   read(): Promise<{ version: Version; pem: string }>;
   /** Compare-and-swap, atomic. */
   put(pem: string, expected: Version, step: Step): Promise<{ version: Version }>;
+  /** Undoes the first `put` of all: `read` gives `absent` again. Compare-and-swap; repeats safely. */
+  remove?(expected: Version, step: Step): Promise<void>;
   reload?(step: Step): Promise<string>;
   /** Throws what would stop a put, found by looking only. */
   check?(): Promise<void>;

@@ -81,6 +81,16 @@ export function trustStoreConformance(name: string, prepare: () => Promise<Trust
       expect((await rig.open().read()).version).toBe("absent");
     });
 
+    it("removes what it first put, unless it changed since; a second time, nothing", async () => {
+      const one = await rig.open().put(content(0), "absent", testStep());
+      const two = await rig.open().put(content(1), one.version, testStep());
+      expect(await codeOf(rig.open().remove!(one.version, testStep()))).toBe("conflict");
+      expect((await rig.open().read()).version).toBe(two.version);
+      await rig.open().remove!(two.version, testStep());
+      expect(await rig.open().read()).toEqual({ version: "absent", pem: "" });
+      await rig.open().remove!(two.version, testStep());
+    });
+
     it("lets one of two concurrent puts win", async () => {
       const codes = await Promise.all(contents.map((pem) => codeOf(rig.open().put(pem, "absent", testStep()))));
       expect(codes.sort()).toEqual(["conflict", "none"]);

@@ -89,6 +89,20 @@ class FilesTrustStore implements TrustStore {
     });
   }
 
+  /** Not shown to the validate command: what it would say of no file was so before, too. */
+  async remove(expected: string, _step: Step): Promise<void> {
+    await whileLocked(this.#disk, dirname(this.place), async () => {
+      const present = await this.#content();
+      if (present === undefined) return;
+      this.#mustBe(expected, present);
+      await this.#preflight();
+      await unlinkIfThere(this.#disk, this.place).catch((error: unknown) => {
+        throw this.#failed(error, "removing the file", UNTOUCHED);
+      });
+      await this.#synced();
+    });
+  }
+
   async #replace(present: Buffer | undefined, next: Buffer, step: Step): Promise<void> {
     const wanted = await lookUp(this.#settings);
     const inPlace = await this.#attributes();

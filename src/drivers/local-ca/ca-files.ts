@@ -2,7 +2,8 @@ import { mkdir, readdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { GyreError } from "../../errors.ts";
 import { type Certificate, parseCertificates } from "../../pki/certificate.ts";
-import { prepareAuthority, signCertificate, signSelfSigned } from "../../pki/issue.ts";
+import { signCrl } from "../../pki/crl.ts";
+import { type CertificateAuthority, prepareAuthority, signCertificate, signSelfSigned } from "../../pki/issue.ts";
 import { exportPrivateKey, generateKey } from "../../pki/keys.ts";
 import type { Secret } from "../../pki/secret.ts";
 import { contentOf, createFile, destroyFile, lookAt, realDisk, syncDirectory, whileLocked } from "../files/disk.ts";
@@ -33,6 +34,8 @@ export interface CaFiles {
 const ROOT = { certificate: "ca.crt", key: "ca.key" };
 const ISSUING = { certificate: "issuing.crt", key: "issuing.key" };
 const RECORD = "ca.json";
+/** Of the root above an intermediate: made with it, since the root's key may be moved away. */
+export const ROOT_CRL = "root.crl";
 /** Written here first; the rename from one to the other is the moment at which the CA exists. */
 const UNFINISHED = ".creating";
 const FINISHED = ".created";
@@ -178,11 +181,18 @@ async function create(directory: string, settings: LocalCaSettings, passphrase: 
     });
     await writeKey(ISSUING.key, exportPrivateKey(issuingKey, passphrase));
     await write(ISSUING.certificate, Buffer.from(issuing.pem, "latin1"), 0o644);
+    await write(ROOT_CRL, Buffer.from(emptyCrl(prepareAuthority(root, key)), "latin1"), 0o644);
   }
   await write(RECORD, Buffer.from(`${JSON.stringify(createdWith(settings))}\n`, "utf8"), 0o644);
   await syncDirectory(realDisk, staging);
   await realDisk.rename(staging, join(directory, FINISHED));
   await syncDirectory(realDisk, directory);
+}
+
+/** A CRL (PEM) that lists nothing for as long as its CA lives. */
+export function emptyCrl(authority: CertificateAuthority): string {
+  const { notBefore, notAfter } = authority.certificate;
+  return signCrl(authority, { number: 1, thisUpdate: notBefore, nextUpdate: notAfter, entries: [] }).pem;
 }
 
 /** A name of its own, so that chains and CRLs of the two cannot be mixed up. */
@@ -201,7 +211,7 @@ const permittedList = (permitted: Permitted | undefined): readonly string[] =>
 async function moveOut(directory: string): Promise<void> {
   const staging = join(directory, FINISHED);
   if ((await lookAt(staging)) === undefined) return;
-  for (const name of [ROOT.key, ISSUING.key, ISSUING.certificate, RECORD, ROOT.certificate]) {
+  for (const name of [ROOT.key, ISSUING.key, ISSUING.certificate, ROOT_CRL, RECORD, ROOT.certificate]) {
     if ((await lookAt(join(staging, name))) === undefined) continue;
     await realDisk.rename(join(staging, name), join(directory, name));
   }

@@ -18,10 +18,13 @@ import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { GyreError } from "../../errors.ts";
 import { parseCertificate, parseCertificates } from "../../pki/certificate.ts";
-import { parseCrl } from "../../pki/crl.ts";
+import { parseCrl, signCrl } from "../../pki/crl.ts";
+import { prepareAuthority } from "../../pki/issue.ts";
+import { readPrivateKey } from "../../pki/keys.ts";
+import { Secret } from "../../pki/secret.ts";
 import { issuerConformance, namedOf } from "../conformance/issuer.ts";
 import { codeOf, testOrder, testStep } from "../conformance/material.ts";
-import { openLocalCa } from "./local-ca.ts";
+import { type LocalCa, openLocalCa } from "./local-ca.ts";
 import { createSelfSigned } from "./self-signed.ts";
 import { localCaSettings, selfSignedSettings } from "./settings.ts";
 
@@ -106,12 +109,12 @@ describe("local-ca: creation", () => {
     expect(seen[0]).toMatch(/^[0-9a-f]{64}$/);
   });
 
-  it.each(["ca.key", "issuing.key", "issuing.crt", "ca.json", "ca.crt"])(
+  it.each(["ca.key", "issuing.key", "issuing.crt", "root.crl", "ca.json", "ca.crt"])(
     "takes up a creation that was cut before %s was in its place",
     async (stuck) => {
       const ca = await open({ intermediate: true });
       const [directory, staging] = [join(baseDir, "ca"), join(baseDir, "ca", ".created")];
-      const order = ["ca.key", "issuing.key", "issuing.crt", "ca.json", "ca.crt"];
+      const order = ["ca.key", "issuing.key", "issuing.crt", "root.crl", "ca.json", "ca.crt"];
       await mkdir(staging);
       for (const name of order.slice(order.indexOf(stuck))) {
         await copyFile(join(directory, name), join(staging, name));
@@ -481,6 +484,37 @@ describe("local-ca: the ledger", () => {
       numbers.push(BigInt(`0x${parseCrl(await ca.publishCrl(testStep())).number}`));
     }
     expect(numbers.every((number, i) => i === 0 || number > numbers[i - 1]!)).toBe(true);
+  });
+
+  it("takes in what a CRL of its own lists and the record does not, once, and no CRL of others", async () => {
+    const other = await open({ directory: "other" });
+    const [serial, stranger] = ["5e", "6f"];
+    const theirs = async (ca: LocalCa, directory: string, listed: string, number: number) => {
+      const key = readPrivateKey(await readFile(join(baseDir, directory, "ca.key")), Secret.of(PASSPHRASE));
+      const entries = [{ serial: listed, revocationDate: clock - DAY, reason: "keyCompromise" as const }];
+      const fields = { number, thisUpdate: clock - DAY, nextUpdate: clock + DAY, entries };
+      return signCrl(prepareAuthority(ca.certificate, key), fields).pem;
+    };
+    const ca = await open();
+    const number = 20_261_126_205_914; // a date, as other software counts
+    const pem = (await theirs(ca, "ca", serial, number)) + (await theirs(other, "other", stranger, 1));
+    expect(await ca.takeIn(pem, testStep())).toEqual([serial]);
+    expect(await (await open()).takeIn(pem, testStep())).toEqual([]);
+    expect(await ca.takeIn("", testStep())).toEqual([]);
+    const next = parseCrl(await ca.publishCrl(testStep()));
+    expect([...next.entries.values()]).toMatchObject([{ serial, reason: "keyCompromise" }]);
+    expect(BigInt(`0x${next.number}`)).toBeGreaterThan(number);
+    expect(await ca.revoked()).toEqual(new Set([serial]));
+  });
+
+  it("says which serials a CRL must list now: those that have not expired", async () => {
+    const ca = await open();
+    const issued = await ca.issue(await testOrder({ lifetime: 2 * DAY }), testStep());
+    expect(await ca.revoked()).toEqual(new Set());
+    await ca.retire(namedOf(issued), testStep());
+    expect(await ca.revoked()).toEqual(new Set([namedOf(issued).serial]));
+    clock += 3 * DAY;
+    expect(await ca.revoked()).toEqual(new Set());
   });
 
   it("writes no passphrase and no key anywhere in the directory but encrypted", async () => {

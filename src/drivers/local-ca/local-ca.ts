@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { GyreError } from "../../errors.ts";
 import type { Certificate } from "../../pki/certificate.ts";
-import { signCrl } from "../../pki/crl.ts";
+import { type Crl, parseCrls, signCrl } from "../../pki/crl.ts";
 import { parseCsr } from "../../pki/csr.ts";
 import { normaliseDistinguishedName } from "../../pki/distinguished-name.ts";
 import { type CertificateAuthority, prepareAuthority, signCertificate } from "../../pki/issue.ts";
@@ -15,7 +15,7 @@ import { readPassword } from "../files/password.ts";
 import { mustBeWritable } from "../files/preflight.ts";
 import { pathFrom } from "../files/reload.ts";
 import type { DriverFacts, Issued, IssueOrder, Issuer, Named, Step } from "../roles.ts";
-import { type CaFiles, type CreatedWith, createdWith, openFiles } from "./ca-files.ts";
+import { type CaFiles, type CreatedWith, createdWith, emptyCrl, openFiles, ROOT_CRL } from "./ca-files.ts";
 import { Ledger } from "./ledger.ts";
 import { issuerError, notPermitted, unusable, words } from "./policy.ts";
 import { LockedQueue } from "./queue.ts";
@@ -41,8 +41,9 @@ export interface LocalCa extends Required<Issuer> {
    */
   sign(order: IssueOrder): Certificate;
   /**
-   * With an intermediate: the CRL of the root above it, empty, valid as long as the root. A verifier that checks the
-   * whole chain (nginx does) needs it beside the issuing CA's. Undefined when the root signs.
+   * With an intermediate: the CRL of the root above it. A verifier that checks the whole chain (nginx does) needs it
+   * beside the issuing CA's. Empty and valid as long as the root, unless `root.crl` was replaced by its owner. Undefined
+   * when the root signs, and for a CA that was brought without one.
    */
   rootCrl(): Promise<string | undefined>;
 }
@@ -269,11 +270,51 @@ class DirectoryCa implements LocalCa {
     });
   }
 
+  async takeIn(pem: string, step: Step): Promise<readonly string[]> {
+    if (!pem.includes("X509 CRL-----")) return [];
+    const ours = parseCrls(pem).filter((crl) => crl.isSignedBy(this.certificate));
+    if (ours.length === 0) return [];
+    return this.#queue.run(async () => {
+      await this.#ledger.refresh();
+      const taken: string[] = [];
+      for (const crl of ours) taken.push(...(await this.#takeEntries(crl, step)));
+      return taken;
+    });
+  }
+
+  async #takeEntries(crl: Crl, { op }: Step): Promise<string[]> {
+    const unknown = [...crl.entries.values()].filter(
+      ({ serial, reason }) => reason !== "removeFromCRL" && !this.#ledger.isRevoked(serial),
+    );
+    for (const { serial, revocationDate: at, reason = "unspecified" } of unknown) {
+      // How long somebody else's certificate lives is not known; none outlives the CA.
+      const notAfter = this.#ledger.issued(serial)?.notAfter ?? this.certificate.notAfter;
+      await this.#ledger.append({ kind: "revoked", op, at, serial, notAfter, reason });
+    }
+    // Numbers only grow, whoever gave the last one.
+    const number = Number.parseInt(crl.number ?? "0", 16);
+    if (Number.isSafeInteger(number) && number > (this.#ledger.lastCrl?.number ?? 0))
+      await this.#ledger.append({ kind: "crl", op, at: crl.thisUpdate, number });
+    return unknown.map(({ serial }) => serial);
+  }
+
+  async revoked(): Promise<ReadonlySet<string>> {
+    await this.#ledger.refresh();
+    const now = this.#options.now();
+    return new Set(this.#ledger.revoked.filter(({ notAfter }) => notAfter >= now).map(({ serial }) => serial));
+  }
+
   async rootCrl(): Promise<string | undefined> {
     const { root, createdWith: record } = this.#files;
-    if (root.fingerprint === this.certificate.fingerprint || record?.intermediate !== true) return undefined;
-    const authority = await this.#authorityOf(join(this.#directory, "ca.key"), root);
-    return signCrl(authority, { number: 1, thisUpdate: root.notBefore, nextUpdate: root.notAfter, entries: [] }).pem;
+    if (root.fingerprint === this.certificate.fingerprint) return undefined;
+    const path = join(this.#directory, ROOT_CRL);
+    const kept = await contentOf(path).catch((error: unknown) => {
+      throw diskError(error, "reading the CRL of the root", path, "nothing was published");
+    });
+    if (kept !== undefined) return parseCrls(kept, path)[0]!.pem;
+    if (record?.intermediate !== true) return undefined;
+    // A CA from before this file was made with it.
+    return emptyCrl(await this.#authorityOf(join(this.#directory, "ca.key"), root));
   }
 }
 
