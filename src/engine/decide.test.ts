@@ -556,6 +556,30 @@ describe("steps that fail", () => {
     expect(story.fails("never", "conflict").decides()).toMatchObject({ move: "hold" });
   });
 
+  test.each([
+    ["a CRL", { kind: "crl", trustStores: [] }, "file"],
+    ["a pin", { pinned: true }, "crl"],
+  ] as const)(
+    "the reload after the first of %s: held, since what reads it could not start without",
+    (_, change, on) => {
+      const first = (from: undefined | ReturnType<typeof generation>) => {
+        const story = new Story({ ...change, from, to: from === undefined ? 1 : 2 });
+        for (let move = story.decides(); move.move !== "perform" || move.step.kind !== "reload"; move = story.decides())
+          if (move.move === "pass") story.passed(move.stage);
+          else if (move.move === "perform") story.does();
+          else if (move.move === "observe") for (const { claim } of move.looks) story.sees(claim);
+          else throw new Error(JSON.stringify(move));
+        return story.fails("never", "command");
+      };
+      const release = `start what reads ${on}, then gyre rotate shop`;
+      const held = first(undefined);
+      expect(held.decides()).toMatchObject({ move: "hold", reasons: [{ about: on, verdict: "failed", release }] });
+      held.at(60).takenUp();
+      expect(held.decides(), "the next run tells it again").toMatchObject({ move: "perform", attempt: 2 });
+      expect(first(generation(1)).decides(), "one that is replaced").toMatchObject({ move: "put back" });
+    },
+  );
+
   test("the next run has its tries anew", () => {
     const story = delivering();
     for (const at of [0, 2, 6]) story.at(at).fails("later");

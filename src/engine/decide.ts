@@ -207,7 +207,7 @@ function afterFailure(
   const sinceTakenUp = state.failures.filter((failure) => failure.at >= rotation.takenUpAt).length;
   const { attempts, poll } = rotation.plan.timing;
   const again =
-    last.error.retry !== "never" ? sinceTakenUp < attempts : sinceTakenUp === 0 && !endsIt(rotation, last.error);
+    last.error.retry !== "never" ? sinceTakenUp < attempts : sinceTakenUp === 0 && !endsIt(rotation, step, last.error);
   if (again) {
     const until = last.at + poll * 2 ** Math.max(0, sinceTakenUp - 1);
     return sinceTakenUp > 0 && now < until
@@ -219,15 +219,28 @@ function afterFailure(
     if (step.kind === "reload") return "let it be";
     return { move: "hold", stage: stage.name, reasons: [failedReason(step, last)] };
   }
-  if (last.error.code === "conflict" || !canPutBack(rotation)) {
-    return { move: "hold", stage: stage.name, reasons: [failedReason(step, last)] };
-  }
-  return { move: "put back", why: last.error.message, error: last.error };
+  if (endsIt(rotation, step, last.error)) return { move: "put back", why: last.error.message, error: last.error };
+  const reason = failedReason(step, last);
+  const release = `start what reads ${step.on}, then gyre rotate ${rotation.plan.credential}`;
+  const reasons = [isStartedWith(rotation, step) ? { ...reason, release } : reason];
+  return { move: "hold", stage: stage.name, reasons };
 }
 
 /** Somebody's other write may have gone by the next time; the rest ends the rotation while it can be put back. */
-const endsIt = (rotation: Rotation, error: ErrorData): boolean =>
-  error.code !== "conflict" && rotation.reverting === undefined && canPutBack(rotation);
+const endsIt = (rotation: Rotation, step: StepRef, error: ErrorData): boolean =>
+  error.code !== "conflict" &&
+  rotation.reverting === undefined &&
+  canPutBack(rotation) &&
+  !isStartedWith(rotation, step);
+
+/**
+ * The reload after a first CRL or pin. A server cannot be started before the file is there, so nobody may be there to be
+ * told; taking the file away again would never let it start.
+ */
+const isStartedWith = ({ plan }: Rotation, { kind, on }: StepRef): boolean =>
+  plan.from === undefined &&
+  kind === "reload" &&
+  (plan.kind === "crl" || plan.trustStores.some((store) => store.id === on));
 
 function failedReason(step: StepRef, failure: { at: Instant; error: ErrorData }): Reason {
   return {

@@ -135,7 +135,7 @@ export interface Party {
   readonly facts: Facts;
   /** Members that the manifest names one by one. One that it no longer names is not proven by being forgotten. */
   readonly listed?: readonly string[];
-  /** For a target: the version stored when the plan was made; another one at delivery is a conflict. */
+  /** For a target: the version stored when the plan was made; another one at delivery is a conflict. For a trust store: what an undo leaves. */
   readonly version?: string;
 }
 

@@ -85,10 +85,10 @@ export const closed: Stage = {
   undo: "none",
 };
 
-/** Undo of an issue: the unused one is revoked where the issuer can, and its key deleted. */
+/** Undo of an issue: the unused one is revoked where the issuer can, and its key deleted. A CRL's number is no serial. */
 export const unissue: Stage["undo"] = {
   steps: (plan) => [
-    ...(plan.issuer.facts.revoke === true
+    ...(plan.issuer.facts.revoke === true && plan.kind !== "crl"
       ? [{ kind: "retire" as const, on: plan.issuer.id, generation: plan.to }]
       : []),
     { kind: "destroy", on: plan.credential, generation: plan.to },
