@@ -91,7 +91,8 @@ export type Progress =
   | { readonly type: "waiting"; readonly stage: StageName; readonly until: Instant; readonly why: string }
   | { readonly type: "held"; readonly stage: StageName; readonly words: string; readonly reasons: readonly Reason[] }
   | { readonly type: "putting back"; readonly why: string }
-  | { readonly type: "reverted"; readonly why: string; readonly next?: string }
+  /** `left`: what became of places that are not as they were before, in words. */
+  | { readonly type: "reverted"; readonly why: string; readonly left?: string; readonly next?: string }
   | { readonly type: "closed"; readonly grade: Grade; readonly receipt: string };
 
 /** Exit codes of design: 0, 3, 4, 5, 6 are chosen from this at the edge. */

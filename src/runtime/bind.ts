@@ -193,9 +193,8 @@ function bindTargets(
   previousCrl: () => Promise<string | undefined>,
 ): Bound<Target>[] {
   if (manifest.kind !== "crl") return bindAll("target", manifest.targets, surroundingsOf(manifests, manifest));
-  const subject = issuer.certificate?.subject ?? "";
   return bindCrlStores(manifest, manifests, issuer).map((store) => ({
     ...store,
-    instance: crlTarget(store.instance, subject, previousCrl),
+    instance: crlTarget(store.instance, issuer, previousCrl),
   }));
 }

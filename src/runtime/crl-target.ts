@@ -1,19 +1,28 @@
 import type { Issuer, Material, Step, Stored, Target, TrustStore, Version } from "../drivers/roles.ts";
-import { crlOfIssuer } from "./material.ts";
+import { GyreError } from "../errors.ts";
+import { type Crl, parseCrl } from "../pki/crl.ts";
+import { crlsIn, newestOf, patiently, standsFor, unlisted } from "./crls.ts";
 
 /**
  * A CRL's place seen as a target, so that a CRL is delivered, restored and proven by the same table as a certificate.
  * `previous` gives the CRL (PEM) that was there before, from the evidence: a CRL is public, so no copy is kept.
+ *
+ * Rotations of the issuer's certificates write to the same place, so not its version decides what may be replaced, but
+ * what it lists: see `mayReplace`.
  */
-export function crlTarget(store: TrustStore, issuer: string, previous: () => Promise<string | undefined>): Target {
+export function crlTarget(store: TrustStore, issuer: Issuer, previous: () => Promise<string | undefined>): Target {
   const read = async (): Promise<Stored> => {
     const { pem, version } = await store.read();
-    const certificate = crlOfIssuer(pem, issuer);
-    return { version: certificate === undefined ? "absent" : version, certificate: certificate ?? "" };
+    const crl = newestOf(pem, issuer);
+    return { version: crl === undefined ? "absent" : version, certificate: crl?.pem ?? "" };
   };
-  const put = async (pem: string, expected: Version, step: Step): Promise<Stored> => {
-    const now = await store.read();
-    await store.put(pem, expected === "absent" ? now.version : expected, step);
+  const deliver = async (material: Material, step: Step): Promise<Stored> => {
+    const { pem, version } = await store.read();
+    await issuer.takeIn?.(pem, step);
+    const due = await issuer.revoked?.();
+    const present = newestOf(pem, issuer);
+    if (mayReplace(present, parseCrl(material.certificate), due, store.place))
+      await store.put(material.certificate, version, step);
     return read();
   };
   const { reload } = store;
@@ -21,15 +30,35 @@ export function crlTarget(store: TrustStore, issuer: string, previous: () => Pro
     can: { ...store.can, restore: true },
     place: store.place,
     read,
-    deliver: (material: Material, expected: Version, step: Step) => put(material.certificate, expected, step),
+    deliver: (material: Material, _: Version, step: Step) => patiently(() => deliver(material, step)),
     restore: async (expected: Version, step: Step) => {
       const before = await previous();
-      // The first CRL ever cannot be taken away again without leaving verifiers without any: it stays.
-      return before === undefined ? read() : put(before, expected, step);
+      // Absent means that no CRL of this issuer is there; the file may hold those of others.
+      const version = expected === "absent" ? (await store.read()).version : expected;
+      if (before !== undefined) await store.put(before, version, step);
+      return read();
     },
     ...(reload === undefined ? {} : { reload: (step: Step) => reload.call(store, step) }),
+    ...(store.check === undefined ? {} : { check: store.check.bind(store) }),
     forget: async () => undefined,
   };
+}
+
+/**
+ * False where a newer one is there that stands for ours.
+ * @throws GyreError `conflict` where the one that is there lists what ours does not and must
+ */
+function mayReplace(present: Crl | undefined, ours: Crl, due: ReadonlySet<string> | undefined, place: string): boolean {
+  if (present === undefined) return true;
+  if (standsFor(present, ours, due)) return false;
+  const lost = unlisted(present, ours).filter((serial) => due?.has(serial) !== false);
+  if (lost.length === 0) return true;
+  throw new GyreError({
+    code: "conflict",
+    message: `${place} holds a CRL (number ${present.number}) that lists serial ${lost[0]}, which ours (number ${ours.number}) does not: with ours that certificate would be accepted again; nothing written`,
+    where: place,
+    next: "gyre revert this rotation, then rotate once more: the next CRL lists it",
+  });
 }
 
 /**
@@ -43,8 +72,20 @@ export function withCrlsAbove(store: TrustStore, issuer: Issuer): TrustStore {
     place: store.place,
     holds: store.holds,
     read: () => store.read(),
-    put: async (pem, expected, step) => store.put(`${pem}${(await issuer.rootCrl?.()) ?? ""}`, expected, step),
+    put: async (pem, expected, step) => {
+      const above = await issuer.rootCrl?.();
+      return store.put(`${pem}${above === undefined ? "" : needed(above, (await store.read()).pem)}`, expected, step);
+    },
     ...(store.check === undefined ? {} : { check: store.check.bind(store) }),
     ...(reload === undefined ? {} : { reload: (step: Step) => reload.call(store, step) }),
   };
+}
+
+/** The root's CRL, unless the place has one that lists more or lives as long: the root's owner may publish, too. */
+function needed(above: string, present: string): string {
+  const ours = parseCrl(above);
+  const theirs = crlsIn(present).find((crl) => crl.issuerDer.equals(ours.issuerDer) && crl.aki === ours.aki);
+  if (theirs === undefined) return above;
+  const gained = (ours.nextUpdate ?? 0) > (theirs.nextUpdate ?? Number.POSITIVE_INFINITY);
+  return gained && unlisted(theirs, ours).length === 0 ? above : "";
 }

@@ -1,4 +1,4 @@
-import type { Issued, Issuer, Stored, Target, TrustStore } from "../drivers/roles.ts";
+import type { Issued, Stored, Target, TrustStore } from "../drivers/roles.ts";
 import type { Event, OpId } from "../engine/events.ts";
 import type { Digest, Generation, Instant, StepKind, StepRef } from "../engine/model.ts";
 import { opKey } from "../engine/state.ts";
@@ -14,18 +14,19 @@ import {
   sessionName,
   stepFor,
 } from "./context.ts";
+import { patiently } from "./crls.ts";
 import {
   addCertificate,
   checkIssued,
   describeIssued,
   keyFor,
   listsCertificate,
-  listsRevoked,
   newCsr,
   removeCertificate,
   sameMaterial,
 } from "./material.ts";
 import { boundTo } from "./parties.ts";
+import { findPublished, issueCrl, publish, putBackCrl } from "./publish.ts";
 
 /** What an effect left behind, for its StepDone. */
 export interface Effect {
@@ -57,7 +58,10 @@ export const effects: Readonly<Record<StepKind, Row>> = {
   restore: { perform: restore, readBack: findRestored },
   reload: { perform: reload, readBack: repeatable },
   retire: { perform: retire, readBack: repeatable },
-  publish: { perform: publish, readBack: findPublished },
+  publish: {
+    perform: (context, step, op) => publish(context, storeOf(context, step), step, op),
+    readBack: (context, step) => findPublished(context, storeOf(context, step), step),
+  },
   admit: { perform: admit, readBack: (context, step) => findListed(context, step, true) },
   withdraw: { perform: withdraw, readBack: (context, step) => findListed(context, step, false) },
   forget: { perform: forget, readBack: repeatable },
@@ -67,7 +71,12 @@ export const effects: Readonly<Record<StepKind, Row>> = {
 async function issue(context: Context, step: StepRef, op: OpId): Promise<Effect> {
   const { plan } = context.rotation;
   const issuer = context.ports.parties.issuer.instance;
-  if (plan.kind === "crl") return issueCrl(context, issuer, step, op);
+  if (plan.kind === "crl") {
+    const { issued, takenIn } = await issueCrl(context, step, op);
+    const effect = await taken(context, step, issued, context.ports.clock.now());
+    if (takenIn.length === 0) return effect;
+    return { ...effect, did: `${effect.did}; it goes on listing ${takenIn.length} that only the CRL in place knew of` };
+  }
   // Durable before the CSR leaves: a certificate whose key was lost in a crash is of no use to anybody.
   const key = await keyFor(context.ports.secrets, keyName(plan.credential, step.generation), plan.request.algorithm);
   const issued = await issuer.issue(
@@ -123,48 +132,13 @@ export class NotWhatWasAsked extends GyreError {
 async function notWhatWasAsked(context: Context, generation: Generation, problem: string): Promise<NotWhatWasAsked> {
   const { issuer } = context.ports.parties;
   const name = context.rotation.plan.credential;
-  await issuer.instance.retire?.(named(generation), stepFor(context, `${context.rotation.id}/retire-unused`));
+  // A CRL's number is no serial.
+  if (generation.kind === "certificate")
+    await issuer.instance.retire?.(named(generation), stepFor(context, `${context.rotation.id}/retire-unused`));
   return new NotWhatWasAsked(
     generation,
     `${issuer.id} issued something else than ${name} asks for: ${problem}; it was not delivered anywhere`,
     `ask for what ${issuer.id} gives (spec.issue of ${name}), or change what it allows`,
-  );
-}
-
-/** Long enough for a rotation that holds a while; a control that expired only makes its verifier unknown. */
-const canaryLifetime = 24 * 3600_000;
-
-/**
- * A CRL and, where verifiers are asked, the two certificates that show whether they loaded it: a canary that it lists and
- * a control that it does not. Cut off half-way it is begun anew: what is left over are two short-lived certificates
- * whose key is in nobody's hands but ours.
- */
-async function issueCrl(context: Context, issuer: Issuer, step: StepRef, op: OpId): Promise<Effect> {
-  const { plan } = context.rotation;
-  if (issuer.publishCrl === undefined)
-    throw new GyreError({ code: "issuer", message: `${context.ports.parties.issuer.id} cannot publish CRLs` });
-  let chain = "";
-  if (plan.verifiers.length > 0) {
-    const canary = await probeCertificate(context, issuer, step, `${op}/canary`);
-    const control = await probeCertificate(context, issuer, step, `${op}/control`);
-    await issuer.retire?.(describeIssued(canary, "certificate"), stepFor(context, op));
-    chain = canary.certificate + control.certificate + control.chain;
-  }
-  const certificate = await issuer.publishCrl(stepFor(context, op), plan.request.lifetime);
-  return taken(context, step, { certificate, chain, roots: "" }, context.ports.clock.now());
-}
-
-async function probeCertificate(context: Context, issuer: Issuer, step: StepRef, op: OpId): Promise<Issued> {
-  const request = {
-    subject: "CN=gyre CRL canary",
-    names: [],
-    usages: ["client"] as const,
-    lifetime: Math.min(canaryLifetime, context.rotation.plan.request.lifetime),
-  };
-  const key = await keyFor(context.ports.secrets, keyName(context.rotation.plan.credential, step.generation), "P-256");
-  return issuer.issue(
-    { ...request, csr: newCsr(key, { ...context.rotation.plan.request, ...request }) },
-    stepFor(context, op),
   );
 }
 
@@ -200,17 +174,25 @@ async function deliver(context: Context, step: StepRef, op: OpId): Promise<Effec
   const stored = await target.read();
   // An earlier try of ours may have landed after it was read back as absent; nobody else has this key.
   if (stored.torn !== true && (await holds(context, stored, step.generation)))
-    return { did: `${target.place} holds g${step.generation} already` };
+    return { did: `${heldWords(context, target, stored, step.generation)} already` };
   const planned = context.rotation.plan.targets.find((party) => party.id === step.on)?.version;
   const material = await materialOf(context, generationAt(context, step.generation));
-  await target.deliver(material, planned ?? stored.version, stepFor(context, op));
-  return { did: `${target.place} holds g${step.generation}` };
+  const now = await target.deliver(material, planned ?? stored.version, stepFor(context, op));
+  return { did: heldWords(context, target, now, step.generation) };
 }
 
-/** True when the place holds exactly this generation: leaf, chain and a key that fits. */
+/** True when the place holds exactly this generation: leaf, chain and a key that fits; of a CRL, or a newer one like it. */
 async function holds(context: Context, stored: Stored, number: number): Promise<boolean> {
   const generation = generationAt(context, number);
-  return sameMaterial(stored, generation, await publicMaterial(context, generation)) === undefined;
+  const due = generation.kind === "crl" ? await context.ports.parties.issuer.instance.revoked?.() : undefined;
+  return sameMaterial(stored, generation, await publicMaterial(context, generation), due) === undefined;
+}
+
+/** What is there once a generation was delivered: another rotation may have published a newer CRL meanwhile. */
+function heldWords(context: Context, { place }: Target, { certificate }: Stored, number: number): string {
+  const { kind, fingerprint } = generationAt(context, number);
+  const newer = kind === "crl" && describeIssued({ certificate }, "crl").fingerprint !== fingerprint;
+  return newer ? `${place} holds a newer CRL than g${number}, with all that it lists` : `${place} holds g${number}`;
 }
 
 async function findDelivered(context: Context, step: StepRef, op: OpId): Promise<ReadBack> {
@@ -232,6 +214,7 @@ async function findDelivered(context: Context, step: StepRef, op: OpId): Promise
 
 async function restore(context: Context, step: StepRef, op: OpId): Promise<Effect> {
   const target = targetOf(context, step);
+  if (context.rotation.plan.kind === "crl") return putBackCrl(context, target, step, op);
   const stored = await target.read();
   // Somebody put it back by hand, as a conflict asks for.
   const back = await isBack(context, step, stored);
@@ -254,6 +237,8 @@ const isBack = async (context: Context, step: StepRef, stored: Stored): Promise<
   step.generation === 0 ? stored.version === "absent" : holds(context, stored, step.generation);
 
 async function findRestored(context: Context, step: StepRef): Promise<ReadBack> {
+  // What became of it is said by looking again, and by writing only what is not there.
+  if (context.rotation.plan.kind === "crl") return "repeatable";
   const target = targetOf(context, step);
   if (!(await isBack(context, step, await target.read()))) return "absent";
   return {
@@ -277,41 +262,10 @@ async function retire(context: Context, step: StepRef, op: OpId): Promise<Effect
   if (issuer.instance.retire === undefined)
     throw new GyreError({ code: "issuer", message: `${issuer.id} cannot revoke` });
   const generation = generationAt(context, step.generation);
+  // Asked for by journals of before: its number is no serial.
+  if (generation.kind === "crl") return { did: "nothing to do: a CRL is not revoked" };
   await issuer.instance.retire(named(generation), stepFor(context, op));
   return { did: `${issuer.id} revoked serial ${generation.serial}` };
-}
-
-async function publish(context: Context, step: StepRef, op: OpId): Promise<Effect> {
-  const store = storeOf(context, step);
-  const old = generationAt(context, step.generation);
-  const { pem, version } = await store.read();
-  // Another credential's rotation published since. Its CRL lists this one too, and ours would take that one's entry away.
-  if (listsRevoked(pem, old, context.now) === undefined)
-    return { did: `${store.place} holds a CRL with serial ${old.serial} already` };
-  const evidence = await crlOfRotation(context, op);
-  await store.put((await context.ports.evidence.get(evidence)).toString("utf8"), version, stepFor(context, op));
-  return {
-    did: `${store.place} holds a CRL with serial ${old.serial}`,
-    evidence,
-  };
-}
-
-/** One CRL for all stores of a rotation: a CRL number that differs from place to place would read as places left behind. */
-async function crlOfRotation(context: Context, op: OpId): Promise<Digest> {
-  const { issuer } = context.ports.parties;
-  const earlier = [...context.rotation.steps.values()].find(
-    (done) => done.step.kind === "publish" && done.evidence !== undefined,
-  );
-  if (earlier?.evidence !== undefined) return earlier.evidence;
-  if (issuer.instance.publishCrl === undefined)
-    throw new GyreError({ code: "issuer", message: `${issuer.id} cannot publish CRLs` });
-  return context.ports.evidence.put(await issuer.instance.publishCrl(stepFor(context, op)));
-}
-
-async function findPublished(context: Context, step: StepRef): Promise<ReadBack> {
-  const store = storeOf(context, step);
-  const problem = listsRevoked((await store.read()).pem, generationAt(context, step.generation), context.now);
-  return problem === undefined ? { did: `${store.place} holds a CRL with g${step.generation}` } : "absent";
 }
 
 async function admit(context: Context, step: StepRef, op: OpId): Promise<Effect> {
@@ -325,18 +279,35 @@ async function rewrite(context: Context, step: StepRef, op: OpId, wanted: boolea
   const store = storeOf(context, step);
   const generation = generationAt(context, step.generation);
   const { certificate } = await publicMaterial(context, generation);
+  // Another credential pinned there writes the same place.
+  return patiently(async () => {
+    const { pem, version } = await store.read();
+    const next = wanted ? addCertificate(pem, certificate) : removeCertificate(pem, generation);
+    if (next === "" && wasAbsent(context, step) && store.remove !== undefined)
+      await store.remove(version, stepFor(context, op));
+    else await store.put(next, version, stepFor(context, op));
+    return { did: await listedWords(context, store, step, wanted) };
+  });
+}
+
+/** No server starts with an empty bundle, nor without one: what was not there before the first pin is to be gone again. */
+const wasAbsent = (context: Context, step: StepRef): boolean =>
+  context.rotation.plan.trustStores.find((party) => party.id === step.on)?.version === "absent";
+
+async function listedWords(context: Context, store: TrustStore, step: StepRef, listed: boolean): Promise<string> {
+  const words = `${store.place} ${listed ? "lists" : "no longer lists"} g${step.generation}`;
   const { pem, version } = await store.read();
-  const next = wanted ? addCertificate(pem, certificate) : removeCertificate(pem, generation);
-  await store.put(next, version, stepFor(context, op));
-  return { did: `${store.place} ${wanted ? "lists" : "no longer lists"} g${step.generation}` };
+  if (version === "absent") return `${words}: it is gone again, as before`;
+  if (pem !== "") return words;
+  return wasAbsent(context, step)
+    ? `${words}: it is empty, where nothing was before; delete it`
+    : `${words}: it is empty again`;
 }
 
 async function findListed(context: Context, step: StepRef, wanted: boolean): Promise<ReadBack> {
   const store = storeOf(context, step);
   const listed = listsCertificate((await store.read()).pem, generationAt(context, step.generation));
-  return listed === wanted
-    ? { did: `${store.place} ${wanted ? "lists" : "no longer lists"} g${step.generation}` }
-    : "absent";
+  return listed === wanted ? { did: await listedWords(context, store, step, wanted) } : "absent";
 }
 
 async function forget(context: Context, step: StepRef, op: OpId): Promise<Effect> {

@@ -22,7 +22,7 @@ import type { CredentialStatus, Estate, OpenEstate, Outcome, Planned, PlanOption
 import { bindParties, Issuers, type Purpose } from "./bind.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { diagnose } from "./doctor.ts";
-import { adoptFound, type Found, findInPlace, versionsOf, withFound } from "./found.ts";
+import { adoptFound, type Found, findInPlace, storeVersionsOf, versionsOf, withFound } from "./found.ts";
 import { type Parties, partiesOf, partyOf } from "./parties.ts";
 import type { Ports } from "./ports.ts";
 import { mustBePossible } from "./preflight.ts";
@@ -293,7 +293,7 @@ export class FileEstate implements Estate {
         request: manifest.request,
         issuer: partyOf(parties.issuer),
         targets: await versionsOf(parties),
-        trustStores: partiesOf(parties.trustStores),
+        trustStores: await storeVersionsOf(parties),
         pinned: manifest.strategy === "overlap",
         presenters: partiesOf(parties.presenters),
         verifiers: partiesOf(parties.verifiers),

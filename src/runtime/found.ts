@@ -18,6 +18,16 @@ export async function versionsOf(parties: Parties): Promise<Party[]> {
   );
 }
 
+/** The plan's trust stores likewise. One that cannot be read is met by its check. */
+export async function storeVersionsOf(parties: Pick<Parties, "trustStores">): Promise<Party[]> {
+  return Promise.all(
+    parties.trustStores.map(async (bound) => {
+      const read = await bound.instance.read().catch(() => undefined);
+      return { ...partyOf(bound), ...(read === undefined ? {} : { version: read.version }) };
+    }),
+  );
+}
+
 /** What lies at the targets and is therefore in use, whoever put it there. */
 export interface Found {
   readonly place: string;

@@ -160,7 +160,8 @@ async function lookStored(context: LookContext, member: string, number: number |
   const stored = await target.instance.read();
   if (number === undefined) return stored.version === "absent" ? yes(member) : no(member, "still holds something");
   const generation = generationAt(context, number);
-  const problem = sameMaterial(stored, generation, await publicMaterial(context, generation));
+  const due = generation.kind === "crl" ? await context.ports.parties.issuer.instance.revoked?.() : undefined;
+  const problem = sameMaterial(stored, generation, await publicMaterial(context, generation), due);
   if (problem === undefined) return yes(member, { version: stored.version });
   return no(
     member,

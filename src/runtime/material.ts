@@ -4,7 +4,7 @@ import { GyreError } from "../errors.ts";
 import type { SecretStore } from "../journal/secret-store.ts";
 import { type Certificate, parseCertificate, parseCertificates } from "../pki/certificate.ts";
 import { checkChain } from "../pki/chain.ts";
-import { type Crl, parseCrl, parseCrls } from "../pki/crl.ts";
+import { type Crl, parseCrl } from "../pki/crl.ts";
 import { createCsr } from "../pki/csr.ts";
 import { describeCertificate, describeCrl } from "../pki/generation.ts";
 import {
@@ -18,6 +18,7 @@ import {
 import { lint } from "../pki/lint.ts";
 import { normaliseNames } from "../pki/names.ts";
 import type { Secret } from "../pki/secret.ts";
+import { crlsIn, standsFor } from "./crls.ts";
 
 /** What the runtime asks of certificates and keys: the one place between rotation logic and src/pki. */
 
@@ -92,17 +93,21 @@ function checkCrl(crl: Crl, plan: Plan, now: Instant): string | undefined {
   return undefined;
 }
 
-/** Why what is stored is not this generation as a whole; undefined when it is. `fingerprint`: the leaf that is there. */
+/**
+ * Why what is stored is not this generation as a whole; undefined when it is. `fingerprint`: the leaf that is there.
+ * A newer CRL with all that this one lists is as good; `due`: what CRLs must list now, see `standsFor`.
+ */
 export function sameMaterial(
   stored: Stored,
   generation: Generation,
   open: { readonly certificate: string; readonly chain: string },
+  due?: ReadonlySet<string>,
 ): { readonly what: string; readonly fingerprint?: string } | undefined {
   if (stored.version === "absent" || stored.certificate.trim() === "") return { what: "holds nothing" };
   if (stored.torn === true) return { what: "holds half of one and half of another: a delivery was cut off" };
   if (generation.kind === "crl") {
     const crl = parseCrl(stored.certificate);
-    return crl.fingerprint === generation.fingerprint
+    return standsFor(crl, parseCrl(open.certificate), due)
       ? undefined
       : { what: "holds another CRL", fingerprint: crl.fingerprint };
   }
@@ -122,7 +127,6 @@ export function sameMaterial(
 }
 
 const certificatesIn = (pem: string): Certificate[] => (pem.includes("CERTIFICATE-----") ? parseCertificates(pem) : []);
-const crlsIn = (pem: string): Crl[] => (pem.includes("X509 CRL-----") ? parseCrls(pem) : []);
 
 export const listsCertificate = (pem: string, generation: Generation): boolean =>
   certificatesIn(pem).some((certificate) => certificate.fingerprint === generation.fingerprint);
@@ -143,16 +147,14 @@ export const removeCertificate = (pem: string, generation: Generation): string =
 
 /** Why a CRL file would not refuse this generation; undefined when it would. */
 export function listsRevoked(pem: string, generation: Generation, now: Instant): string | undefined {
-  const crl = crlsIn(pem).find((one) => one.issuer === generation.issuer);
-  if (crl === undefined) return `holds no CRL of ${generation.issuer}`;
-  if (crl.nextUpdate !== undefined && crl.nextUpdate <= now)
-    return `its CRL expired ${new Date(crl.nextUpdate).toISOString()}`;
-  return crl.entries.has(generation.serial) ? undefined : `its CRL does not list serial ${generation.serial}`;
+  // More than one where the CA changed its key under its old name.
+  const crls = crlsIn(pem).filter((one) => one.issuer === generation.issuer);
+  if (crls.length === 0) return `holds no CRL of ${generation.issuer}`;
+  const listing = crls.filter((one) => one.entries.has(generation.serial));
+  if (listing.length === 0) return `its CRL does not list serial ${generation.serial}`;
+  const ends = Math.max(...listing.map((one) => one.nextUpdate ?? Number.POSITIVE_INFINITY));
+  return ends <= now ? `its CRL expired ${new Date(ends).toISOString()}` : undefined;
 }
-
-/** The CRL of one issuer among those in a file, as PEM; the first one where no issuer is known yet. */
-export const crlOfIssuer = (pem: string, issuer: string): string | undefined =>
-  crlsIn(pem).find((crl) => crl.issuer === issuer)?.pem;
 
 /** The canary and the control that were issued with a CRL: its chain holds them in this order, then their intermediates. */
 export function canaryOf(crl: CredentialHandle): CredentialHandle[] {

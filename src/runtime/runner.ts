@@ -311,7 +311,7 @@ export class Runner {
     await this.append(...events, { type: "RotationReverted", why });
     const failed = rotation.reverting?.by === "gyre";
     const next = failed ? nextOf(causeOf(rotation)) : {};
-    this.#tell({ type: "reverted", why, ...next });
+    this.#tell({ type: "reverted", why, ...leftOf(rotation), ...next });
     return { result: "put back", rotation: rotation.id, why, failed, ...next };
   }
 
@@ -339,6 +339,14 @@ const waiting = (rotation: Rotation, stage: StageName, until: number, why: strin
   until,
   why,
 });
+
+/** A CRL is put back only where nothing is lost by it: what each place holds now was said by the step that asked. */
+function leftOf({ id, plan, steps }: Rotation): { left?: string } {
+  if (plan.kind !== "crl") return {};
+  const did = [...steps].filter(([key, { did }]) => key.startsWith(`${id}/undo-`) && did !== undefined);
+  const said = did.filter(([, { step }]) => step.kind === "restore").map(([, step]) => step.did);
+  return said.length === 0 ? {} : { left: said.join("; ") };
+}
 
 /** The failure that a rotation was put back for: the last one before it was. */
 function causeOf({ steps, reverting }: Rotation): ErrorData | undefined {

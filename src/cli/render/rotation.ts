@@ -111,9 +111,10 @@ export class RotationText {
           ...this.#line(
             good("ok"),
             "put back",
-            this.#plan?.from === undefined
-              ? "nothing of it is left"
-              : `g${this.#plan.from.number} is in place and was seen there`,
+            progress.left ??
+              (this.#plan?.from === undefined
+                ? "nothing of it is left"
+                : `g${this.#plan.from.number} is in place and was seen there`),
           ),
           ...(progress.next === undefined
             ? []
