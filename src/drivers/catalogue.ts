@@ -1,6 +1,9 @@
 import type { z } from "zod";
 import { accessLogSettings } from "./access-log/settings.ts";
 import { targetSettings, trustStoreSettings } from "./files/settings.ts";
+import { csrSettings } from "./kubernetes/csr-settings.ts";
+import { groupBindingSettings } from "./kubernetes/rbac-settings.ts";
+import { apiVerifierSettings } from "./kubernetes/verifier-settings.ts";
 import { localCaSettings, selfSignedSettings } from "./local-ca/settings.ts";
 import { presenterSettings, verifierSettings } from "./tls/settings.ts";
 
@@ -46,6 +49,15 @@ export const catalogue = [
     reads: [],
   },
   {
+    key: "kubernetesCSR",
+    driver: "kubernetes-csr",
+    role: "issuer",
+    settings: csrSettings,
+    beside: [],
+    writes: [],
+    reads: ["roots"],
+  },
+  {
     key: "files",
     driver: "files",
     role: "target",
@@ -64,6 +76,15 @@ export const catalogue = [
     reads: ["truststore.password.file", "reload.pidFile"],
   },
   {
+    key: "groupBinding",
+    driver: "kubernetes-rbac",
+    role: "trustStore",
+    settings: groupBindingSettings,
+    beside: [],
+    writes: [],
+    reads: [],
+  },
+  {
     key: "tls",
     driver: "tls",
     role: "presenter",
@@ -80,6 +101,15 @@ export const catalogue = [
     beside: [],
     writes: [],
     reads: ["roots"],
+  },
+  {
+    key: "kubernetesApi",
+    driver: "kubernetes-api",
+    role: "verifier",
+    settings: apiVerifierSettings,
+    beside: [],
+    writes: [],
+    reads: [],
   },
   {
     key: "accessLog",

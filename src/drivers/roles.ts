@@ -56,6 +56,8 @@ export interface Stored {
   readonly torn?: boolean;
   /** Set where something is stored that is neither empty nor what it should be: which file, and what is wrong. */
   readonly malformed?: string;
+  /** Certificate and key are usable, and something that belongs to them is wrong (a CA). The next delivery corrects it. */
+  readonly flaw?: string;
 }
 
 export interface IssueOrder {
@@ -91,8 +93,11 @@ export interface Issuer {
   chain?(): string;
   roots?(): string;
   issue(order: IssueOrder, step: Step): Promise<Issued>;
-  /** After a crash: did `step.op` issue something? `undefined` means certainly not. Needs `can.findAfterCrash`. */
-  find?(op: string): Promise<Issued | undefined>;
+  /**
+   * After a crash: did `op`, begun at `since` (ms), issue something? `undefined` means certainly not, `forgotten` that the
+   * system keeps no record that long. Needs `can.findAfterCrash`.
+   */
+  find?(op: string, since?: number): Promise<Issued | "forgotten" | undefined>;
   /** Marks a generation revoked. Repeats safely. Takes effect at verifiers only with the next published CRL. */
   retire?(generation: Named, step: Step): Promise<void>;
   /** A CRL (PEM) with every retired, unexpired serial. Repeats safely; each call has a higher CRL number. */
@@ -117,8 +122,11 @@ export interface Target {
   read(): Promise<Stored>;
   /** Compare-and-swap: refuses with code `conflict` when the stored version is not `expected`. All or nothing. */
   deliver(material: Material, expected: Version, step: Step): Promise<Stored>;
-  /** Puts back what `deliver` replaced. Refuses with `conflict` when somebody else changed it since. */
-  restore(expected: Version, step: Step): Promise<Stored>;
+  /**
+   * Puts back what `deliver` replaced. Refuses with `conflict` when somebody else changed it since. `previous`: that
+   * generation, for places that keep no key beside what is in use; absent where nothing was before.
+   */
+  restore(expected: Version, step: Step, previous?: Material): Promise<Stored>;
   /** Tells the process to load what is stored. Repeats safely. */
   reload?(step: Step): Promise<string>;
   /** Deletes the kept previous copy (it holds the old private key). Repeats safely. */
@@ -140,6 +148,8 @@ export interface TrustStore {
   /** Undoes the first `put` of all: `read` gives `absent` again. Compare-and-swap; repeats safely. */
   remove?(expected: Version, step: Step): Promise<void>;
   reload?(step: Step): Promise<string>;
+  /** Whether this certificate (PEM) can be listed and taken out again at all; absent: every one can. */
+  canList?(certificate: string): boolean;
   /** Throws what would stop a put, found by looking only. */
   check?(): Promise<void>;
 }
@@ -206,6 +216,8 @@ export interface Usage {
   readonly count: number;
   /** How many of them got an answer below 400, where the sensor sees that. */
   readonly succeeded?: number;
+  /** Our own probes that were left out; told where all of them are asked to be. */
+  readonly ours?: number;
   /** Milliseconds since the epoch. */
   readonly last?: number;
   readonly from: readonly string[];
@@ -218,8 +230,11 @@ export interface Sensor {
   readonly place: string;
   /** The verifier member (host:port) whose uses it records. */
   readonly member: string;
-  /** Successful uses of `of` since then (ms). Lines whose User-Agent is `gyre-probe/<ours>.…` are our own and left out. */
-  usage(of: Named, since: number, ours: string): Promise<Usage>;
+  /**
+   * Successful uses of `of` since then (ms). Lines whose User-Agent is `gyre-probe/<ours>.…` are our own and left out;
+   * without `ours` all probes of any Gyre are, and counted.
+   */
+  usage(of: Named, since: number, ours?: string): Promise<Usage>;
   /** True when the sensor recorded our own probe carrying `tag`; false: not seen (yet). */
   alive(tag: string): Promise<boolean>;
 }

@@ -2,6 +2,8 @@ import { isIP } from "node:net";
 import { resolve } from "node:path";
 import type { z } from "zod";
 import { catalogue, type DriverEntry, driversOf } from "../drivers/catalogue.ts";
+import { clientSigner } from "../drivers/kubernetes/csr-settings.ts";
+import { generationMark } from "../drivers/kubernetes/rbac-settings.ts";
 import { scheduleOf } from "../engine/lead.ts";
 import { sayMillis } from "../engine/time-words.ts";
 import { covers } from "../pki/hostnames.ts";
@@ -136,7 +138,7 @@ function entriesOf(draft: Draft): (readonly [Path, { readonly key: string; reado
   if (draft.kind === "Cluster") return [];
   if (draft.kind === "Issuer") {
     const own = driversOf("issuer")
-      .filter(({ key }) => draft.spec[key as "localCA" | "selfSigned"] !== undefined)
+      .filter(({ key }) => draft.spec[key as keyof typeof draft.spec] !== undefined)
       .map(({ key }) => [["spec", key], { key, role: "issuer" }] as const);
     return [
       ...own,
@@ -149,15 +151,16 @@ function entriesOf(draft: Draft): (readonly [Path, { readonly key: string; reado
 }
 
 function checkIssuer(draft: Issuer): void {
-  const { localCA, selfSigned, crl } = draft.spec;
+  const { localCA, crl } = draft.spec;
   const spec = at(draft.tree, ["spec"])?.value;
-  const given = spec?.kind === "mapping" ? ["localCA", "selfSigned"].filter((key) => spec.entries.has(key)) : [];
+  const known = driversOf("issuer").map(({ key }) => key);
+  const given = spec?.kind === "mapping" ? known.filter((key) => spec.entries.has(key)) : [];
   if (spec?.kind === "mapping" && given.length !== 1)
-    report(draft, given.length === 0 ? ["spec"] : ["spec", given[1]!], "give exactly one of localCA, selfSigned");
-  if (spec?.kind === "mapping" && spec.entries.has("crl") && selfSigned !== undefined && localCA === undefined)
-    report(draft, ["spec", "crl"], "a selfSigned issuer revokes nothing, so it has no CRL");
+    report(draft, given.length === 0 ? ["spec"] : ["spec", given[1]!], `give exactly one of ${known.join(", ")}`);
+  if (spec?.kind === "mapping" && spec.entries.has("crl") && given.length === 1 && localCA === undefined)
+    report(draft, ["spec", "crl"], `a ${given[0]} issuer revokes nothing, so it has no CRL`);
   for (const [i, entry] of (crl?.deliver ?? []).entries())
-    if (entry.settings.crl === undefined)
+    if (!("crl" in entry.settings) || entry.settings.crl === undefined)
       report(draft, ["spec", "crl", "deliver", i, entry.key], "a CRL is delivered to a `crl` path", {
         allowed: "files: { crl: … }",
       });
@@ -183,6 +186,7 @@ function checkCredential(draft: Credential, issuers: ReadonlyMap<string, Issuer>
   checkTimes(draft, ["spec"], draft.spec, issue?.lifetime);
   checkProve(draft);
   checkRefusals(draft, issuer);
+  checkGroups(draft, issuer);
   checkTargets(draft);
 }
 
@@ -336,8 +340,9 @@ function checkSensor(draft: Credential, path: Path, member: string): void {
     );
     return;
   }
-  const listed = verifiers.flatMap((settings) => settings.addresses ?? []);
-  if (verifiers.some((settings) => settings.resolve !== undefined) || listed.includes(member)) return;
+  const listed = verifiers.flatMap((settings) => ("addresses" in settings ? (settings.addresses ?? []) : []));
+  // Members that are found anew at every round cannot be known here.
+  if (verifiers.some((settings) => !("addresses" in settings)) || listed.includes(member)) return;
   const meant = nearest(member, listed);
   report(
     draft,
@@ -349,39 +354,54 @@ function checkSensor(draft: Credential, path: Path, member: string): void {
   );
 }
 
+/** What a trust store of each driver can make verifiers refuse by. */
+const REFUSED_BY: Readonly<Record<string, "pins" | "group">> = { files: "pins", "kubernetes-rbac": "group" };
+const WAYS = {
+  pins: { entry: "files", where: "the files that list the accepted certificates" },
+  group: { entry: "groupBinding", where: "the role that each generation's group is bound to" },
+} as const;
+
 function checkRefusals(draft: Credential, issuer: Issuer | undefined): void {
   const { prove, trust, revoke } = draft.spec;
   if (!prove || !trust) return;
-  const pins = trust.length > 0;
   const hasCrl = issuer && at(issuer.tree, ["spec", "crl"]) !== undefined;
   const selfSigned = issuer && at(issuer.tree, ["spec", "selfSigned"]) !== undefined;
+  const offered = new Set(trust.map((entry) => REFUSED_BY[entry.driver]));
   const verifiers = [...prove.entries()].flatMap(([i, e]) =>
-    e.role === "verifier" ? [{ i, refuses: e.settings.refuses }] : [],
+    e.role === "verifier" ? [{ i, key: e.key, refuses: e.settings.refuses }] : [],
   );
-  for (const { i, refuses } of verifiers) {
-    const path = ["spec", "prove", i, "mutualTls", "refuses"];
+  for (const { i, key, refuses } of verifiers) {
+    const path = ["spec", "prove", i, key, "refuses"];
     if (refuses === "crl" && issuer && !hasCrl)
       report(draft, path, `refuses: crl needs a CRL, and Issuer ${issuer.name} has none`, {
         next: `add spec.crl to the issuer (${whereIs(issuer, ["spec"])})`,
       });
-    if (refuses === "crl" && pins)
+    if (refuses === "crl" && offered.has("pins"))
       report(draft, path, "refuses: crl beside spec.trust: pinned certificates are refused by taking their pin out", {
         allowed: "refuses: pins",
       });
-    if (refuses === "pins" && !pins)
-      report(draft, path, "refuses: pins needs spec.trust, the files that list the accepted certificates");
+    if ((refuses === "pins" || refuses === "group") && !offered.has(refuses))
+      report(draft, path, `refuses: ${refuses} needs spec.trust, ${WAYS[refuses].where}`, {
+        ...(trust.length === 0 ? {} : { allowed: `${WAYS[refuses].entry}: …` }),
+      });
   }
-  if (pins && !verifiers.some((v) => v.refuses === "pins"))
-    report(
-      draft,
-      ["spec", "trust"],
-      "spec.trust lists pins, but no mutualTls entry says refuses: pins: nobody could be seen refusing",
-      {
-        next: "add refuses: pins to the mutualTls entry whose server reads them",
-      },
-    );
+  for (const way of offered)
+    if (way !== undefined && !verifiers.some((v) => v.refuses === way))
+      report(
+        draft,
+        ["spec", "trust"],
+        way === "pins"
+          ? "spec.trust lists pins, but no mutualTls entry says refuses: pins: nobody could be seen refusing"
+          : "spec.trust binds a group, but no kubernetesApi entry says refuses: group: nobody could be seen denying",
+        {
+          next:
+            way === "pins"
+              ? "add refuses: pins to the mutualTls entry whose server reads them"
+              : "add refuses: group, and `may`, to the kubernetesApi entry",
+        },
+      );
   for (const [i, entry] of trust.entries())
-    if (entry.settings.crl !== undefined)
+    if ("crl" in entry.settings && entry.settings.crl !== undefined)
       report(
         draft,
         ["spec", "trust", i, entry.key, "crl"],
@@ -390,17 +410,49 @@ function checkRefusals(draft: Credential, issuer: Issuer | undefined): void {
           allowed: "bundle, truststore",
         },
       );
-  if (selfSigned && !pins)
+  if (selfSigned && !offered.has("pins"))
     report(
       draft,
       ["spec"],
       "a self-signed certificate is accepted only where it is pinned, and there is no spec.trust",
     );
-  if (revoke === true && !pins && issuer && !hasCrl)
+  if (revoke === true && trust.length === 0 && issuer && !hasCrl)
     report(
       draft,
       ["spec", "revoke"],
       `revoke: true needs a way to refuse: a CRL of Issuer ${issuer.name}, or pins (spec.trust)`,
+    );
+}
+
+/** API servers read the groups of a client certificate from O= of its subject; admission refuses one of them. */
+function checkGroups(draft: Credential, issuer: Issuer | undefined): void {
+  const { issue, trust } = draft.spec;
+  if (!issue) return;
+  const path = ["spec", "issue", "subject"];
+  const { subject = "" } = issue;
+  const groups = subject.split(/(?<!\\),/).flatMap((part) => /^\s*O=(.*)$/.exec(part)?.[1] ?? []);
+  const csr = issuer?.spec.kubernetesCSR as { readonly signerName?: string } | undefined;
+  if (csr?.signerName === clientSigner && groups.includes("system:masters"))
+    report(draft, path, "O=system:masters is refused by every API server (admission CertificateSubjectRestriction)", {
+      next: "name a group of your own and bind it to a role, such as cluster-admin",
+    });
+  for (const [i, entry] of (trust ?? []).entries())
+    if (entry.driver === "kubernetes-rbac" && !groups.includes(entry.settings.group))
+      report(
+        draft,
+        ["spec", "trust", i, entry.key, "group"],
+        `"${brief(entry.settings.group)}" is no group (O=) of spec.issue.subject, so nobody would be of it`,
+        {
+          allowed:
+            groups.filter((group) => group.includes(generationMark)).join(", ") ||
+            `O=${entry.settings.group} in spec.issue.subject`,
+        },
+      );
+  if (trust && subject.includes(generationMark) && !trust.some((entry) => entry.driver === "kubernetes-rbac"))
+    report(
+      draft,
+      path,
+      `${generationMark} in a subject needs spec.trust groupBinding: nothing else is made for one generation`,
     );
 }
 

@@ -280,7 +280,11 @@ const metadata = z
 
 const issuerShape = Object.fromEntries(
   driversOf("issuer").map((d) => [d.key, d.settings.optional().meta({ description: d.settings.description ?? d.key })]),
-) as { localCA: z.ZodOptional<z.ZodObject>; selfSigned: z.ZodOptional<z.ZodObject> };
+) as {
+  localCA: z.ZodOptional<z.ZodObject>;
+  selfSigned: z.ZodOptional<z.ZodObject>;
+  kubernetesCSR: z.ZodOptional<z.ZodObject>;
+};
 
 export const issuerSpec = z.strictObject({ ...issuerShape, crl: crl.optional() }).meta({
   description: "Which driver issues, with its settings",

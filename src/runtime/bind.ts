@@ -3,6 +3,9 @@ import type { DriverEntry, DriverRole } from "../drivers/catalogue.ts";
 import { createFilesTarget } from "../drivers/files/target.ts";
 import { createFilesTrustStore } from "../drivers/files/trust-store.ts";
 import { Cluster, type ClusterByName } from "../drivers/kubernetes/cluster.ts";
+import { createCsrIssuer } from "../drivers/kubernetes/csr.ts";
+import { createGroupBindings } from "../drivers/kubernetes/rbac.ts";
+import { createApiVerifier } from "../drivers/kubernetes/verifier.ts";
 import { openLocalCa } from "../drivers/local-ca/local-ca.ts";
 import { type LookedAt, lookAtLocalCa } from "../drivers/local-ca/look.ts";
 import { createSelfSigned } from "../drivers/local-ca/self-signed.ts";
@@ -40,9 +43,9 @@ type Constructors = {
 /** The constructor behind every row of the catalogue. */
 const constructors: Constructors = {
   target: { files: createFilesTarget },
-  trustStore: { files: createFilesTrustStore },
+  trustStore: { files: createFilesTrustStore, "kubernetes-rbac": createGroupBindings },
   presenter: { tls: createTlsPresenter },
-  verifier: { tls: createTlsVerifier },
+  verifier: { tls: createTlsVerifier, "kubernetes-api": createApiVerifier },
   sensor: { "access-log": createAccessLogSensor },
 };
 
@@ -132,26 +135,34 @@ export class Issuers {
     const opened = this.#open.get(manifest.name);
     if (opened !== undefined) return { instance: await opened };
     // One that was only looked at is not kept: by the next time it may have been created.
-    if (purpose === "ask") return lookAtIssuer(manifest, this.#clock);
-    const opening = openIssuer(manifest, this.#clock);
+    if (purpose === "ask") return lookAtIssuer(manifest, this.#surroundings(manifest));
+    const opening = openIssuer(manifest, this.#surroundings(manifest));
     this.#open.set(manifest.name, opening);
     return { instance: await opening };
   }
+
+  #surroundings(manifest: IssuerManifest): IssuerSurroundings {
+    return { ...surroundingsOf(this.#manifests, manifest), now: () => this.#clock.now() };
+  }
+}
+interface IssuerSurroundings extends Surroundings {
+  readonly now: () => number;
 }
 
-async function lookAtIssuer(manifest: IssuerManifest, clock: Clock): Promise<LookedAt> {
-  const { driver, baseDir } = manifest;
-  if (driver.driver === "local-ca") return lookAtLocalCa(driver.settings, { baseDir, now: () => clock.now() });
-  return { instance: await openIssuer(manifest, clock) };
+async function lookAtIssuer(manifest: IssuerManifest, around: IssuerSurroundings): Promise<LookedAt> {
+  const { driver } = manifest;
+  if (driver.driver === "local-ca") return lookAtLocalCa(driver.settings, around);
+  return { instance: await openIssuer(manifest, around) };
 }
 
-async function openIssuer({ driver, baseDir }: IssuerManifest, clock: Clock): Promise<Issuer> {
-  const options = { baseDir, now: () => clock.now() };
+async function openIssuer({ driver }: IssuerManifest, around: IssuerSurroundings): Promise<Issuer> {
   switch (driver.driver) {
     case "local-ca":
-      return openLocalCa(driver.settings, options);
+      return openLocalCa(driver.settings, around);
     case "self-signed":
-      return createSelfSigned(driver.settings, options);
+      return createSelfSigned(driver.settings, around);
+    case "kubernetes-csr":
+      return createCsrIssuer(driver.settings, around);
     default:
       return driver satisfies never;
   }

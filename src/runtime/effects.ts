@@ -146,9 +146,10 @@ async function findIssued(context: Context, step: StepRef, op: OpId): Promise<Re
   const issuer = context.ports.parties.issuer.instance;
   if (context.rotation.plan.kind === "crl") return "absent";
   if (issuer.find === undefined || issuer.can.findAfterCrash !== true) return "unknowable";
-  const issued = await issuer.find(driverOp(context, op));
-  if (issued === undefined) return "absent";
   const { intendedAt } = context.rotation.steps.get(opKey(op))!;
+  const issued = await issuer.find(driverOp(context, op), intendedAt);
+  if (issued === undefined) return "absent";
+  if (issued === "forgotten") return "unknowable";
   // It was made after the intent was written, at the latest before whoever wrote it was cut off.
   const { notBefore } = describeIssued(issued, context.rotation.plan.kind);
   return taken(context, step, issued, Math.max(intendedAt, Math.min(context.now, notBefore)));
@@ -226,7 +227,9 @@ async function restore(context: Context, step: StepRef, op: OpId): Promise<Effec
       next: `look at ${target.place} and put g${step.generation} back by hand, then gyre revert ${context.rotation.plan.credential}`,
     });
   }
-  await target.restore(stored.version, stepFor(context, op));
+  const previous =
+    step.generation === 0 ? undefined : await materialOf(context, generationAt(context, step.generation));
+  await target.restore(stored.version, stepFor(context, op), previous);
   return {
     did: step.generation === 0 ? `${target.place} is empty again` : `${target.place} holds g${step.generation} again`,
   };
