@@ -1,4 +1,4 @@
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -53,6 +53,15 @@ test.each(["22.18.0", "23.0.0", "24.21.0"])("Node %s runs it itself", async (nod
   const ended = await gyre(["status"], { cwd: empty, nodeArguments: pretend(node), script: alone() });
   // Nothing lies beside this launcher: that it looks for the sources is the proof that it did not look for a Node.
   expect(ended.err).toContain("cli/main.ts");
+});
+
+test("a compiled package is started, and what was compiled of it is kept inside it", async () => {
+  const script = alone();
+  const root = join(script, "../..");
+  mkdirSync(join(root, "dist/cli"), { recursive: true });
+  writeFileSync(join(root, "dist/cli/main.js"), `export const start = (args) => console.log("compiled", ...args);\n`);
+  expect(await gyre(["status"], { cwd: empty, script })).toMatchObject({ code: 0, out: "compiled status\n", err: "" });
+  expect(readdirSync(join(root, "node_modules/.cache/gyre"))).toHaveLength(1);
 });
 
 const names = program(async () => {})
