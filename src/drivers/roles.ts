@@ -21,6 +21,7 @@ export interface DriverFacts {
   readonly conditionalWrite?: boolean;
   readonly restore?: boolean;
   readonly canRefuse?: boolean;
+  readonly denies?: boolean;
   readonly revoke?: boolean;
   /** The issuer signs with the credential's own key (self-signed): it is handed the key. */
   readonly needsKey?: boolean;

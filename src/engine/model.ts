@@ -151,6 +151,8 @@ export interface Facts {
   readonly restore?: boolean;
   /** A verifier that can refuse an unexpired credential (by CRL, by pins). */
   readonly canRefuse?: boolean;
+  /** What it can do is deny: the old one still authenticates, and is allowed nothing (grade DENIED). */
+  readonly denies?: boolean;
   /** The issuer can revoke and publish a CRL. */
   readonly revoke?: boolean;
   /** The issuer signs with the credential's own key (self-signed). */

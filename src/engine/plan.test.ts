@@ -6,6 +6,7 @@ import { makePlan, stagesOf } from "./plan.ts";
 const plan = (change: Change = {}): Plan => makePlan(changed(change), zero);
 const door = party("doors", { canRefuse: true });
 const gate = party("gate");
+const clerk = party("clerk", { canRefuse: true, denies: true });
 
 describe("the grade that can be reached, and why not better", () => {
   const grades: readonly [string, Change, Grade, RegExp][] = [
@@ -16,6 +17,18 @@ describe("the grade that can be reached, and why not better", () => {
       { verifiers: [door, gate] },
       "SUPERSEDED",
       /1 of 2 verifiers cannot refuse it.*2026-01-15/,
+    ],
+    [
+      "one can only deny",
+      { pinned: true, verifiers: [door, clerk] },
+      "DENIED",
+      /g1 loses its group's binding.*2026-01-15/,
+    ],
+    [
+      "the old one is from before there were groups",
+      { pinned: true, verifiers: [clerk], unlistable: "g1 has no group of its own" },
+      "SUPERSEDED",
+      /g1 has no group of its own; g1 stays valid/,
     ],
     ["none can refuse", { verifiers: [gate] }, "SUPERSEDED", /no verifier can refuse it.*Reach REFUSED with/],
     ["no verifier declared", { verifiers: [] }, "SUPERSEDED", /no declared verifier.*shorter lifetime/],
@@ -54,6 +67,19 @@ describe("what is frozen", () => {
     expect(plan({ revoke: false }).trustStores).toEqual([]);
     expect(plan({ revoke: false, pinned: true }).trustStores).toHaveLength(1);
     expect(plan({ from: undefined, pinned: true }).trustStores).toHaveLength(1);
+  });
+
+  test("what cannot be taken out of a store is not tried", () => {
+    const change = { pinned: true, verifiers: [clerk] };
+    expect(plan(change).revoke).toBe(true);
+    expect(plan({ ...change, unlistable: "g1 has no group of its own" }).revoke).toBe(false);
+  });
+
+  test("a subject that names its generation names the new one", () => {
+    const { request } = changed({});
+    const subject = "CN=admin,O=gyre:{generation}";
+    expect(plan({ request: { ...request, subject } }).request.subject).toBe("CN=admin,O=gyre:g2");
+    expect(plan().request.subject).toBe(request.subject);
   });
 
   test("its stages", () => {

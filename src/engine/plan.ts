@@ -37,6 +37,8 @@ export interface PlanInput {
   readonly trustStores: readonly Party[];
   /** The trust stores hold pins: every accepted certificate is listed. */
   readonly pinned: boolean;
+  /** Why the old generation cannot be taken from the trust stores, being from before they were used; absent when it can. */
+  readonly unlistable?: string;
   readonly presenters: readonly Party[];
   readonly verifiers: readonly Party[];
   readonly sensors: readonly Party[];
@@ -60,13 +62,18 @@ export function makePlan(input: PlanInput, now: Instant): Plan {
   const strategy: StrategyName = input.pinned ? "overlap" : "replace";
   const canRefuse = input.verifiers.filter((verifier) => verifier.facts.canRefuse === true);
   const revoke =
-    (input.revoke ?? true) && canRefuse.length > 0 && input.trustStores.length > 0 && input.from !== undefined;
+    (input.revoke ?? true) &&
+    canRefuse.length > 0 &&
+    input.trustStores.length > 0 &&
+    input.from !== undefined &&
+    input.unlistable === undefined;
   // Where nothing can refuse, false is what follows, not what somebody chose.
   const declined = input.revoke === false && canRefuse.length > 0;
-  const { pinned: _, quiet, revoke: __, ...kept } = input;
+  const { pinned: _, quiet, revoke: __, unlistable, ...kept } = input;
   const draft: Plan = {
     version: 1,
     ...kept,
+    request: requestFor(input.request, input.to),
     strategy,
     revoke,
     trustStores: revoke || input.pinned ? input.trustStores : [],
@@ -74,8 +81,15 @@ export function makePlan(input: PlanInput, now: Instant): Plan {
     quiet: quietWindow(quiet, input.sensors),
     notices: [],
   };
-  return { ...draft, grade: reachableGrade(draft, declined, now), notices: notices(draft, now) };
+  const grade = reachableGrade(draft, declined, unlistable, now);
+  return { ...draft, grade, notices: notices(draft, now) };
 }
+
+/** A subject may name its generation, so that each has a group of its own. */
+const requestFor = (request: IssueRequest, to: number): IssueRequest => ({
+  ...request,
+  subject: request.subject.replaceAll("{generation}", `g${to}`),
+});
 
 function quietWindow(periods: QuietPeriods, sensors: readonly Party[]): Plan["quiet"] {
   const seen = sensors.length > 0 ? "watched by its sensors" : "a time bound only, since no sensor is declared";
@@ -87,7 +101,12 @@ function quietWindow(periods: QuietPeriods, sensors: readonly Party[]): Plan["qu
   return { window: Math.ceil(longest[1] * quietMargin), why: `1.25 x ${longest[0]}, ${seen}` };
 }
 
-function reachableGrade(plan: Plan, declined: boolean, now: Instant): { reachable: Grade; why: string } {
+function reachableGrade(
+  plan: Plan,
+  declined: boolean,
+  unlistable: string | undefined,
+  now: Instant,
+): { reachable: Grade; why: string } {
   if (plan.from === undefined) return { reachable: "FIRST", why: "there is no old generation" };
   if (isExpired(plan, now)) return { reachable: "EXPIRED", why: `g${plan.from.number} has expired already` };
   if (plan.kind === "crl") {
@@ -99,6 +118,11 @@ function reachableGrade(plan: Plan, declined: boolean, now: Instant): { reachabl
   }
   const refusing = plan.verifiers.filter((verifier) => verifier.facts.canRefuse === true).length;
   if (plan.revoke && refusing === plan.verifiers.length) {
+    if (plan.verifiers.some((verifier) => verifier.facts.denies === true))
+      return {
+        reachable: "DENIED",
+        why: `g${plan.from.number} loses its group's binding: it still authenticates until ${new Date(plan.from.notAfter).toISOString()}, and is allowed what every authenticated user is; a watch that is open then goes on until its server ends it`,
+      };
     return {
       reachable: "REFUSED",
       why: `every verifier can refuse g${plan.from.number} by ${plan.strategy === "overlap" ? "pins" : "CRL"}`,
@@ -106,6 +130,7 @@ function reachableGrade(plan: Plan, declined: boolean, now: Instant): { reachabl
   }
   const until = `g${plan.from.number} stays valid until ${new Date(plan.from.notAfter).toISOString()}`;
   if (declined) return { reachable: "SUPERSEDED", why: `the manifest says revoke: false; ${until}` };
+  if (unlistable !== undefined) return { reachable: "SUPERSEDED", why: `${unlistable}; ${until}` };
   if (plan.revoke)
     return {
       reachable: "SUPERSEDED",

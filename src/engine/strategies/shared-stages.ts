@@ -50,7 +50,10 @@ export const refused: Stage = {
   claims: (plan) => asked(plan, "stored", "presented", "accepted", "refused", "drained"),
   undo: nothing,
   // One verifier that cannot refuse is one that goes on accepting it.
-  grade: (plan) => (plan.verifiers.every((verifier) => verifier.facts.canRefuse === true) ? "REFUSED" : "SUPERSEDED"),
+  grade: ({ verifiers }) => {
+    if (verifiers.some(({ facts }) => facts.canRefuse !== true)) return "SUPERSEDED";
+    return verifiers.some(({ facts }) => facts.denies === true) ? "DENIED" : "REFUSED";
+  },
 };
 
 export const superseded: Stage = {
