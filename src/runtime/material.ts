@@ -123,6 +123,8 @@ export function sameMaterial(
   if (stored.privateKey === undefined) return { what: `holds g${generation.number} without its private key` };
   if (!keyMatches(leaf, readPrivateKey(stored.privateKey)))
     return { what: `holds g${generation.number} with a private key that is not its own` };
+  if (stored.malformed !== undefined || stored.flaw !== undefined)
+    return { what: `holds g${generation.number}, but ${stored.malformed ?? stored.flaw}` };
   return undefined;
 }
 

@@ -71,7 +71,7 @@ export function targetConformance(name: string, prepare: () => Promise<TargetRig
       const first = await rig.open().deliver(material, before.version, step);
       const again = await rig.open().deliver(material, before.version, step);
       expect(again.version).toBe(first.version);
-      const back = await rig.open().restore(first.version, testStep());
+      const back = await rig.open().restore(first.version, testStep(), old);
       expect(leafOf(back)).toBe(old.leaf.fingerprint);
     });
 
@@ -94,10 +94,10 @@ export function targetConformance(name: string, prepare: () => Promise<TargetRig
       const before = await rig.open().deliver(old, "absent", testStep());
       const after = await rig.open().deliver(await testMaterial(ca), before.version, testStep());
       const step = testStep();
-      const back = await rig.open().restore(after.version, step);
+      const back = await rig.open().restore(after.version, step, old);
       expect(leafOf(back)).toBe(old.leaf.fingerprint);
       expect(back.op).toBe(step.op);
-      expect(await rig.open().restore(after.version, step)).toMatchObject({ version: back.version });
+      expect(await rig.open().restore(after.version, step, old)).toMatchObject({ version: back.version });
       expect(leafOf(await rig.open().read())).toBe(old.leaf.fingerprint);
     });
 
@@ -113,15 +113,16 @@ export function targetConformance(name: string, prepare: () => Promise<TargetRig
       const before = await rig.open().deliver(old, "absent", testStep());
       const first = await rig.open().deliver(material, before.version, testStep());
       const second = await rig.open().deliver(material, first.version, testStep());
-      expect(leafOf(await rig.open().restore(second.version, testStep()))).toBe(old.leaf.fingerprint);
+      expect(leafOf(await rig.open().restore(second.version, testStep(), old))).toBe(old.leaf.fingerprint);
     });
 
     it("does not restore over a change by somebody else", async () => {
-      const before = await rig.open().deliver(await testMaterial(ca), "absent", testStep());
+      const old = await testMaterial(ca);
+      const before = await rig.open().deliver(old, "absent", testStep());
       const after = await rig.open().deliver(await testMaterial(ca), before.version, testStep());
       await rig.tamper();
       const seen = await rig.open().read();
-      expect(await codeOf(rig.open().restore(after.version, testStep()))).toBe("conflict");
+      expect(await codeOf(rig.open().restore(after.version, testStep(), old))).toBe("conflict");
       expect((await rig.open().read()).version).toBe(seen.version);
     });
 

@@ -2,7 +2,7 @@
  * A kubeconfig as a document: what is not ours in it (other contexts, users, plugins, comments, fields nobody told us of)
  * stays as it is. Format: Kubernetes client-go tools/clientcmd/api/v1 Config.
  */
-import { type Document, isMap, isSeq, parseDocument, type YAMLMap } from "yaml";
+import { type Document, isAlias, isMap, isScalar, isSeq, parseDocument, visit, type YAMLMap } from "yaml";
 import { GyreError } from "../../errors.ts";
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -20,12 +20,10 @@ export interface KubeconfigFile {
   readonly currentContext: string | undefined;
   /** @throws GyreError `input` where the context, its user or its cluster is not there, naming those that are. */
   context(name?: string): KubeconfigContext;
+  /** The entry of that name, whether a context uses it or not. */
+  entry(list: "users" | "clusters" | "contexts", name: string): Fields | undefined;
   /** Sets fields of a user or cluster entry, making the entry where it is missing; `undefined` takes the field out. */
-  set(
-    list: "users" | "clusters" | "contexts",
-    name: string,
-    fields: Readonly<Record<string, string | undefined>>,
-  ): void;
+  set(list: "users" | "clusters" | "contexts", name: string, fields: Fields): void;
   setCurrentContext(name: string): void;
   /** The whole document, comments and order as they were. */
   text(): string;
@@ -77,18 +75,62 @@ export function readKubeconfigFile(source: string, where: string): KubeconfigFil
       if (user === undefined) throw bad(`context ${name} names user ${userName}, which is not there`);
       return { name, clusterName, userName, cluster, user };
     },
+    entry: (list, name) => entries(list).get(name),
     set(list, name, fields) {
+      writeOut(document);
       const entry = entryOf(document, list, name);
       for (const [field, value] of Object.entries(fields))
         if (value === undefined) entry.delete(field);
-        else entry.set(field, value);
+        else entry.set(field, document.createNode(value));
     },
     setCurrentContext(name) {
       document.set("current-context", name);
     },
-    // Certificates and keys are one long line each; folding them would be valid YAML that few readers expect.
-    text: () => document.toString({ lineWidth: 0 }),
+    text: () => textOf(document, source),
   };
+}
+
+/** In the form it came in: JSON stays JSON, and lines end as they did. */
+function textOf(document: Document, source: string): string {
+  if (isJson(source)) {
+    const indent = source.trim().includes("\n") ? 2 : 0;
+    return `${JSON.stringify(document.toJS(), undefined, indent)}${source.endsWith("\n") ? "\n" : ""}`;
+  }
+  // Certificates and keys are one long line each; folding them would be valid YAML that few readers expect.
+  const text = document.toString({ lineWidth: 0 });
+  return source.includes("\r\n") ? text.replaceAll(/\r?\n/g, "\r\n") : text;
+}
+
+function isJson(source: string): boolean {
+  try {
+    JSON.parse(source);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Entries that share their content by anchor, alias or merge key are written out before one of them is changed: the
+ * others must keep what they had.
+ */
+function writeOut(document: Document): void {
+  visit(document, {
+    Alias: (_, alias) => alias.resolve(document)?.clone() as YAMLMap | undefined,
+  });
+  visit(document, {
+    Node: (_, node) => {
+      if (!isAlias(node)) delete (node as { anchor?: string }).anchor;
+    },
+    Map: (_, map) => {
+      const merged = map.items.filter(({ key }) => isScalar(key) && key.value === "<<");
+      if (merged.length === 0) return;
+      map.items = map.items.filter((item) => !merged.includes(item));
+      for (const { value } of merged)
+        for (const source of isSeq(value) ? value.items : [value])
+          for (const pair of isMap(source) ? source.items : []) if (!map.has(pair.key)) map.items.push(pair);
+    },
+  });
 }
 
 /** The smallest kubeconfig: to be filled with `set`. */
@@ -96,7 +138,11 @@ export const emptyKubeconfig = "apiVersion: v1\nkind: Config\nclusters: []\nuser
 
 function parse(source: string, where: string): Document {
   try {
-    const document = parseDocument(source, { prettyErrors: false, logLevel: "silent", uniqueKeys: false });
+    const document = parseDocument(source, {
+      ...{ prettyErrors: false, logLevel: "silent", uniqueKeys: false },
+      // client-go reads YAML with a library that knows merge keys (`<<`).
+      merge: true,
+    });
     if (document.errors.length === 0) return document;
   } catch {
     // Deep nesting and alias bombs end here.
@@ -115,7 +161,7 @@ function entryOf(document: Document, list: keyof typeof inner, name: string): YA
   items.flow = false;
   let item = items.items.find((one): one is YAMLMap => isMap(one) && one.get("name") === name);
   if (item === undefined) {
-    item = document.createNode({ name, [inner[list]]: {} }) as YAMLMap;
+    item = document.createNode({ name, [inner[list]]: {} }) as unknown as YAMLMap;
     items.add(item);
   }
   let entry = item.get(inner[list]);

@@ -42,7 +42,9 @@ function judgeStored(at: string, stored: Stored, patient: Patient): Diagnosis[] 
   const [leaf, ...chain] = stored.certificate.trim() === "" ? [] : parseCertificates(stored.certificate);
   if (leaf === undefined)
     return [problem(at, "holds no certificate that can be read", "put the right one there, or delete the file")];
-  const trouble = [...keyTrouble(at, stored, leaf), ...chainTrouble(at, leaf, chain, patient)];
+  const { flaw } = stored;
+  const flaws = flaw === undefined ? [] : [problem(at, flaw, `gyre rotate ${name} delivers it as it must be`)];
+  const trouble = [...flaws, ...keyTrouble(at, stored, leaf), ...chainTrouble(at, leaf, chain, patient)];
   const marks = [...lintOf(at, leaf), ...namesNote(at, leaf, patient)];
   if (trouble.length > 0) return [...trouble, ...marks];
   const left = sayMillis(leaf.notAfter - patient.clock.now());
