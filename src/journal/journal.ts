@@ -18,7 +18,10 @@ export interface JournalHead {
 }
 
 export interface Journal<E> {
-  /** All entries in order. Repairs a torn last line; refuses a damaged middle with code `damaged`, naming the line. */
+  /**
+   * All entries in order, by looking only. A torn last line was never acknowledged: it is left out, and the next
+   * `append` removes it. Refuses a damaged middle with code `damaged`, naming the line.
+   */
   read(): Promise<readonly Entry<E>[]>;
   /**
    * Durable (fsync) before it resolves. Compare-and-swap: `expected` is the sequence number of the last entry the

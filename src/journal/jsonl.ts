@@ -12,13 +12,13 @@ import { EMPTY, type Parsed, parseJournal } from "./parse.ts";
 export interface Repair {
   readonly line: number;
   readonly bytes: number;
-  /** False where the file could not be written: the tail is still there and was left out of what was read. */
+  /** True once an append cut it off. False where it was only read: it was left out of that, and is still there. */
   readonly removed: boolean;
 }
 
 export interface JsonlJournal<E> extends Journal<E> {
   readonly path: string;
-  /** Every torn tail this handle met, oldest first. */
+  /** The torn tails this handle met, oldest first. */
   readonly repairs: readonly Repair[];
 }
 
@@ -109,35 +109,20 @@ class FileJournal<E> implements JsonlJournal<E> {
     try {
       if (same(this.#stamp, await stampOf(handle))) return;
       const parsed = await this.#load(handle);
-      // What looks torn may be another process's append under way: only under its lock can one know, and cut.
-      if (parsed.torn === undefined) await this.#adopt(handle, parsed);
-      else await this.#repairFromReading(parsed);
+      // What looks torn may be another process's append under way, and who only reads may not write: it is left out of
+      // what was read, and left to the next append, which has the lock.
+      if (parsed.torn !== undefined) this.#met({ ...parsed.torn, removed: false });
+      await this.#adopt(handle, parsed);
     } finally {
       await handle.close();
     }
   }
 
-  async #repairFromReading(seen: Parsed<E>): Promise<void> {
-    let handle: FileHandle | undefined;
-    try {
-      handle = await this.#open(constants.O_RDWR | constants.O_APPEND);
-    } catch (error) {
-      // A reader without the right to write reads what was acknowledged, and leaves the tail to a writer.
-      if (!(error instanceof GyreError) || (error.code !== "permission" && error.code !== "disk")) throw error;
-      this.#fits(seen);
-      if (this.repairs.at(-1)?.line !== seen.torn?.line) {
-        this.repairs.push({ ...seen.torn!, removed: false });
-      }
-      this.#known = seen;
-      return;
-    }
-    if (handle === undefined) throw this.#replaced("it is gone");
-    try {
-      await this.#lock(handle);
-      await this.#catchUp(handle);
-    } finally {
-      await handle.close();
-    }
+  /** Each tail once, however often it is read. */
+  #met(tail: Repair): void {
+    const last = this.repairs.at(-1);
+    const same = last?.line === tail.line && last.bytes === tail.bytes && last.removed === tail.removed;
+    if (!same) this.repairs.push(tail);
   }
 
   /** Under the lock: makes `#known` what the file holds, and the file nothing but whole appends. */
@@ -154,7 +139,7 @@ class FileJournal<E> implements JsonlJournal<E> {
       } catch (error) {
         throw diskError(error, doing, this.path, "all acknowledged entries are untouched");
       }
-      this.repairs.push({ ...parsed.torn, removed: true });
+      this.#met({ ...parsed.torn, removed: true });
     }
     await this.#adopt(handle, parsed);
   }

@@ -32,6 +32,7 @@ export function parseJournal<E>(file: Buffer, name: string): Parsed<E> {
     const line = entries.length + 2;
     if (end < 0) {
       if (hidesLine(file, start, file.length)) throw damaged(name, line, "the end of this line was changed");
+      if (!looksTorn(file.subarray(start), line - 1)) throw damaged(name, line, "no write of ours begins so", true);
       break;
     }
     const digest = lineHash(file, start, end);
@@ -56,6 +57,13 @@ export function parseJournal<E>(file: Buffer, name: string): Parsed<E> {
   entries.length = whole;
   hashes.length = whole + 1;
   return { entries, hashes, size, torn: { line: whole + 2, bytes: file.length - size } };
+}
+
+/** A cut-off write leaves the beginning of entry `seq`, or zeros where the file grew before its bytes came. */
+function looksTorn(tail: Buffer, seq: number): boolean {
+  const begins = Buffer.from(`{"seq":${seq},"at":`);
+  const length = Math.min(tail.length, begins.length);
+  return tail.every((byte) => byte === 0) || tail.compare(begins, 0, length, 0, length) === 0;
 }
 
 function unfinished(file: Buffer, from: number, to: number): number {
