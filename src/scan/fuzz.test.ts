@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { buffers, fuzz, random as generator, INPUTS } from "../../test/fuzz/fuzz.ts";
 import { GyreError } from "../errors.ts";
 import { signCrl } from "../pki/crl.ts";
 import { createCsr, csrPem } from "../pki/csr.ts";
@@ -10,20 +11,9 @@ import { judgeCertificate, judgeOther } from "./judge.ts";
 import { looksLikeKubeconfig, readKubeconfig } from "./kubeconfig.ts";
 
 // Files as they lie on disks, damaged at random. Reading and judging them tells something or a problem and never
-// throws; kubeconfigs may be refused, with a GyreError. GYRE_FUZZ sets the number of inputs.
-const ROUNDS = Number(process.env.GYRE_FUZZ ?? 10_000);
+// throws; kubeconfigs may be refused, with a GyreError.
+const SEED = 42;
 const now = Date.UTC(2026, 10, 24);
-
-/** Marsaglia's xorshift, so that a failure can be run again. */
-function generator(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % below;
-  };
-}
 
 async function seeds(): Promise<Buffer[]> {
   const key = await generateKey("Ed25519");
@@ -54,11 +44,11 @@ function mutate(seed: Buffer, random: (below: number) => number): Buffer {
     : bytes.subarray(0, cut);
 }
 
-test(`${ROUNDS} damaged files are told or refused, never thrown`, async () => {
-  const random = generator(42);
+test(`${INPUTS} damaged files are told or refused, never thrown`, async () => {
+  const random = generator(SEED);
   const pool = await seeds();
   const seen = { told: 0, problems: 0, configs: 0, refused: 0 };
-  for (let round = 0; round < ROUNDS; round++) {
+  for (let round = 0; round < INPUTS; round++) {
     const bytes = mutate(pool[random(pool.length)]!, random);
     try {
       for (const item of itemsOf(bytes, "fuzz")) {
@@ -72,11 +62,13 @@ test(`${ROUNDS} damaged files are told or refused, never thrown`, async () => {
       }
       if (looksLikeKubeconfig(bytes)) config(bytes, seen);
     } catch (error) {
-      throw new Error(`round ${round} threw ${String(error)} on ${bytes.toString("base64")}`, { cause: error });
+      throw new Error(`seed ${SEED}, round ${round} threw ${String(error)} on ${bytes.toString("base64")}`, {
+        cause: error,
+      });
     }
   }
   // The control: every way out was taken, many times.
-  for (const count of Object.values(seen)) expect(count).toBeGreaterThan(ROUNDS / 100);
+  for (const count of Object.values(seen)) expect(count).toBeGreaterThan(INPUTS / 100);
 });
 
 function config(bytes: Buffer, seen: { configs: number; refused: number }): void {
@@ -88,3 +80,50 @@ function config(bytes: Buffer, seen: { configs: number; refused: number }): void
     seen.refused++;
   }
 }
+
+test("a damaged kubeconfig is read or refused, and what it carries stands in it", () => {
+  const one = (kind: string, name: string, fields: string) => `- name: ${name}\n  ${kind}:\n    ${fields}\n`;
+  const users = one(
+    "user",
+    "a",
+    "client-certificate-data: TUlJQg==\n    client-key-data: TUlJQw==\n    token: hunter2",
+  );
+  const whole = `apiVersion: v1\nkind: Config\nclusters:\n${one("cluster", "c", "certificate-authority-data: TUlJQQ==")}users:\n${users}`;
+  const flow = `{kind: Config, clusters: [{name: c, cluster: &x {certificate-authority: ca.pem, insecure-skip-tls-verify: true}}], users: [{name: a, user: {exec: {}, client-key: ./k}}, {name: *x}]}`;
+  fuzz({
+    seed: 43,
+    inputs: buffers([
+      whole,
+      flow,
+      JSON.stringify({ kind: "Config", clusters: [{ name: "c", cluster: {} }], users: [] }),
+    ]),
+    pieces: buffers([
+      "\n",
+      "  ",
+      ": ",
+      "- ",
+      "{",
+      "}",
+      "[",
+      "]",
+      "&x ",
+      "*x",
+      "!t ",
+      "|\n",
+      "<<: ",
+      "__proto__: ",
+      "~",
+      "==",
+    ]),
+    ends: ["read", "input"],
+    read(input) {
+      const { carried, tokens, problems } = readKubeconfig(input, "/a/fuzz");
+      expect(JSON.stringify([tokens, problems])).not.toContain("hunter2");
+      for (const { data, file, where } of carried) {
+        expect(where.startsWith("/a/fuzz#")).toBe(true);
+        expect((data === undefined) !== (file === undefined)).toBe(true);
+      }
+      return "read";
+    },
+  });
+});
