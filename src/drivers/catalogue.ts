@@ -1,6 +1,7 @@
 import type { z } from "zod";
 import { accessLogSettings } from "./access-log/settings.ts";
 import { targetSettings, trustStoreSettings } from "./files/settings.ts";
+import { auditLogSettings } from "./kubernetes/audit-settings.ts";
 import { csrSettings } from "./kubernetes/csr-settings.ts";
 import { groupBindingSettings } from "./kubernetes/rbac-settings.ts";
 import { apiVerifierSettings } from "./kubernetes/verifier-settings.ts";
@@ -116,6 +117,15 @@ export const catalogue = [
     driver: "access-log",
     role: "sensor",
     settings: accessLogSettings,
+    beside: [],
+    writes: [],
+    reads: ["path"],
+  },
+  {
+    key: "auditLog",
+    driver: "kubernetes-audit",
+    role: "sensor",
+    settings: auditLogSettings,
     beside: [],
     writes: [],
     reads: ["path"],

@@ -301,7 +301,7 @@ function checkProve(draft: Credential): void {
       );
     if (issue && entry.role === "presenter" && issue.usages.includes("server"))
       checkServerName(draft, [...path, "serverName"], entry.settings.serverName, issue);
-    if (entry.role === "sensor") checkSensor(draft, path, entry.settings.member);
+    if (entry.role === "sensor") checkSensor(draft, path, entry.settings);
   }
 }
 
@@ -330,8 +330,18 @@ function checkServerName(
   );
 }
 
-function checkSensor(draft: Credential, path: Path, member: string): void {
+function checkSensor(draft: Credential, path: Path, settings: DriverEntry<"sensor">["settings"]): void {
+  const { member } = settings;
   const verifiers = (draft.spec.prove ?? []).flatMap((entry) => (entry.role === "verifier" ? [entry.settings] : []));
+  if ("cluster" in settings) {
+    if (!verifiers.some((one) => "cluster" in one && one.cluster === settings.cluster))
+      report(
+        draft,
+        path,
+        "an audit log records requests to an API server: it needs the kubernetesApi entry of its cluster",
+      );
+    return;
+  }
   if (verifiers.length === 0) {
     report(
       draft,

@@ -2,6 +2,7 @@ import { createAccessLogSensor } from "../drivers/access-log/sensor.ts";
 import type { DriverEntry, DriverRole } from "../drivers/catalogue.ts";
 import { createFilesTarget } from "../drivers/files/target.ts";
 import { createFilesTrustStore } from "../drivers/files/trust-store.ts";
+import { createKubernetesAuditSensor } from "../drivers/kubernetes/audit-sensor.ts";
 import { Cluster, type ClusterByName } from "../drivers/kubernetes/cluster.ts";
 import { createCsrIssuer } from "../drivers/kubernetes/csr.ts";
 import { createGroupBindings } from "../drivers/kubernetes/rbac.ts";
@@ -46,7 +47,7 @@ const constructors: Constructors = {
   trustStore: { files: createFilesTrustStore, "kubernetes-rbac": createGroupBindings },
   presenter: { tls: createTlsPresenter },
   verifier: { tls: createTlsVerifier, "kubernetes-api": createApiVerifier },
-  sensor: { "access-log": createAccessLogSensor },
+  sensor: { "access-log": createAccessLogSensor, "kubernetes-audit": createKubernetesAuditSensor },
 };
 
 /** A manifest's entry, as far as binding looks at it; which settings fit which driver was checked when it was read. */

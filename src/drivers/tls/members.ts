@@ -1,5 +1,7 @@
 import { lookup, resolve4, resolve6 } from "node:dns/promises";
 import { GyreError } from "../../errors.ts";
+import type { ClusterByName } from "../kubernetes/cluster.ts";
+import type { EndpointsSettings } from "../kubernetes/endpoints-settings.ts";
 import type { Member } from "../roles.ts";
 import { joinAddress, splitAddress } from "./address.ts";
 
@@ -7,6 +9,7 @@ import { joinAddress, splitAddress } from "./address.ts";
 export interface Where {
   readonly addresses?: readonly string[] | undefined;
   readonly resolve?: string | undefined;
+  readonly endpoints?: EndpointsSettings | undefined;
   readonly replicas?: number | undefined;
 }
 
@@ -27,7 +30,13 @@ export const systemNames: Names = {
  * One member per replica address. Throws `unreachable` when the name does not resolve in full, or when the number is
  * not the one that the second source gave: a missing replica must not count as a proven one.
  */
-export async function membersOf(where: Where, names: Names = systemNames): Promise<Member[]> {
+export async function membersOf(where: Where, names: Names = systemNames, cluster?: ClusterByName): Promise<Member[]> {
+  if (where.endpoints !== undefined) {
+    // Loaded where it is needed: most who look at servers have no cluster.
+    const { endpointMembers } = await import("../kubernetes/endpoints-members.ts");
+    if (cluster === undefined) throw new GyreError({ code: "bug", message: "tls: endpoints without clusters" });
+    return endpointMembers(cluster(where.endpoints.cluster), where.endpoints, where.replicas);
+  }
   const addresses = where.resolve === undefined ? (where.addresses ?? []) : await resolveAll(where.resolve, names);
   const found = [...new Set(addresses)];
   if (where.replicas !== undefined && found.length !== where.replicas)

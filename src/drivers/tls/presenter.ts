@@ -1,6 +1,7 @@
 import { readFile, stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { GyreError } from "../../errors.ts";
+import type { ClusterByName } from "../kubernetes/cluster.ts";
 import type { Member, Presenter, ProbeResult, Step } from "../roles.ts";
 import { anonymousContext } from "./client-context.ts";
 import { exchange } from "./exchange.ts";
@@ -17,6 +18,8 @@ export interface TlsOptions {
   readonly now?: () => number;
   readonly limits?: Partial<Limits>;
   readonly names?: Names;
+  /** For `endpoints`. */
+  readonly cluster?: ClusterByName;
 }
 
 /** Servers that present the credential, each dialled itself: a fresh full handshake, no resumption, no pool (L3). */
@@ -26,7 +29,7 @@ export function createTlsPresenter(settings: PresenterSettings, options: TlsOpti
   return {
     can: {},
     ...(settings.addresses === undefined ? {} : { listed: settings.addresses }),
-    members: () => membersOf(settings, options.names ?? systemNames),
+    members: () => membersOf(settings, options.names ?? systemNames, options.cluster),
     async check() {
       await readRoots(settings.roots, options.baseDir);
     },

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { endpointsSettings } from "../kubernetes/endpoints-settings.ts";
 import { address } from "../shared-settings.ts";
 
 /** Which program answers: decides the table of refusals (refusals.ts). `tls` is any server that refuses by TLS alert. */
@@ -15,6 +16,8 @@ const where = {
   resolve: address
     .optional()
     .meta({ description: "A name whose every A and AAAA record is a replica, looked up anew each round" }),
+  /** Resolved anew at every round, and counted against the Service's pods. */
+  endpoints: endpointsSettings.optional(),
   /** The number of replicas by a second source; another number leaves "for all" unknown. */
   replicas: z
     .int()
@@ -24,9 +27,9 @@ const where = {
   /** SNI and the name the certificate must carry. */
   serverName: z.string().min(1).meta({ description: "Name sent as SNI and expected in the server's certificate" }),
 };
-const oneSource = (s: { addresses?: unknown; resolve?: unknown }) =>
-  (s.addresses === undefined) !== (s.resolve === undefined);
-const oneSourceMessage = { message: "give exactly one of addresses or resolve" };
+const oneSource = (s: { addresses?: unknown; resolve?: unknown; endpoints?: unknown }) =>
+  [s.addresses, s.resolve, s.endpoints].filter((source) => source !== undefined).length === 1;
+const oneSourceMessage = { message: "give exactly one of addresses, resolve or endpoints" };
 
 /** Servers that present the credential. */
 export const presenterSettings = z

@@ -28,7 +28,7 @@ export function createTlsVerifier(settings: VerifierSettings, options: TlsOption
   return {
     can: { canRefuse: settings.refuses !== "nothing", sessions: true },
     ...(settings.addresses === undefined ? {} : { listed: settings.addresses }),
-    members: () => membersOf(settings, options.names ?? systemNames),
+    members: () => membersOf(settings, options.names ?? systemNames, options.cluster),
     async check() {
       await readRoots(settings.roots, options.baseDir);
     },
