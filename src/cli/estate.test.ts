@@ -81,18 +81,46 @@ test("from a held rotation to a receipt, by the exit codes and the words of ever
   expect(held.out).toMatch(/^ {2}HELD {2}adopted {5}1\/2 replicas present g2$/m);
   expect(held.out).toContain(`${addresses[1]} still presents g1`);
   expect(held.out).not.toContain(`${addresses[0]} still`);
-  expect(held.out).toContain(`gyre waive shop-tls ${addresses[1]} --reason ...`);
+  expect(held.out).toContain(`gyre waive shop-tls ${addresses[1]} --claim presented --reason ...`);
   expect(held.out).not.toContain("\u001b");
 
   expect((await run("plan", "shop-tls")).out).toMatch(/^shop-tls {2}under way: shop-tls\/1; this is its plan/);
   const status = await run("status");
   expect(status.code).toBe(0);
   expect(status.out).toMatch(/shop-tls +g1 .*HELD adopted/);
+  const file = join(home, "gyre.yaml");
+  const manifest = readFileSync(file, "utf8");
+  expect(status.out).not.toContain("WITHOUT A MANIFEST");
+  writeFileSync(file, manifest.replace("name: shop-tls", "name: web-tls"));
+  const renamed = await run("status");
+  expect(renamed.out).toContain("\nJOURNALS WITHOUT A MANIFEST\nshop-tls: no manifest given names shop-tls, and");
+  expect(renamed.out).toMatch(/shop-tls\/1 \(g1 -> g2\) is not over: HELD adopted for [^;]+; live: g1 until/);
+  expect(renamed.out).toContain("next: call the credential shop-tls again");
+  const { unnamed } = JSON.parse((await run("status", "--json")).out) as { unnamed: unknown };
+  expect(unnamed).toMatchObject([{ name: "shop-tls", active: { rotation: "shop-tls/1", held: { stage: "adopted" } } }]);
+  for (const about of ["web-tls", "all"])
+    expect((await run("doctor", about)).out, about).toContain("no manifest given names shop-tls");
+  expect((await run("show", "shop-tls")).out).toContain("HELD");
+  expect((await run("plan", "shop-tls")).code).toBe(2);
+  writeFileSync(file, manifest);
   const typo = await run("rotate", "shop-tsl");
   expect(typo.code).toBe(2);
   expect(typo.err).toContain("did you mean shop-tls?");
   const nobody = await run("waive", "shop-tls", "127.0.0.1:9", "--reason", "none");
   expect(nobody.code).toBe(2);
+  const ahead = await run("waive", "shop-tls", addresses[0]!, "--reason", "it may fail");
+  expect([ahead.code, ahead.err]).toEqual([2, expect.stringContaining("--claim, one of: presented")]);
+  const strange = await run("waive", "shop-tls", addresses[1]!, "--claim", "refused", "--reason", "x");
+  expect([strange.code, strange.err]).toEqual([2, expect.stringContaining("does not ask refused")]);
+  const waived = await run("waive", "shop-tls", addresses[1]!, "--reason", "it is rebuilt");
+  expect([waived.code, waived.out]).toEqual([0, expect.stringContaining("waived for presented by")]);
+  const none = await run("waive", "shop-tls", addresses[0]!, "--withdraw", "--reason", "x");
+  expect([none.code, none.err]).toEqual([2, expect.stringContaining(`in force: ${addresses[1]} (presented)`)]);
+  const withdrawn = await run("waive", "shop-tls", addresses[1]!, "--withdraw", "--reason", "it stays");
+  expect([withdrawn.code, withdrawn.out]).toEqual([0, expect.stringContaining("no longer waived for presented")]);
+  expect((await run("show", "shop-tls")).out).toMatch(
+    /waived {2}\S+ for presented by \S+ it is rebuilt \(withdrawn .*: it stays\)/,
+  );
   expect((await run("rotate", "shop-tls", "--wait", "30s")).code).toBe(3);
 
   await start(1);
@@ -102,6 +130,22 @@ test("from a held rotation to a receipt, by the exit codes and the words of ever
   expect(closed.out).toMatch(/^ {2}ok {4}closed {6}SUPERSEDED: nobody presents g1 any more/m);
 
   const receipt = /receipt (\S+)$/m.exec(closed.out)![1]!;
+  const told = await run("verify", receipt, "--key", ".gyre/signing.pub");
+  expect([told.code, told.out]).toEqual([
+    0,
+    expect.stringMatching(/ for presented by .*it is rebuilt \(withdrawn .*: it stays\)/),
+  ]);
+  const early = await gyreHere(
+    ["verify", receipt, "--key", ".gyre/signing.pub"],
+    home,
+    {},
+    () => Date.now() - 3_600_000,
+  );
+  expect([early.code, early.out]).toEqual([
+    0,
+    expect.stringMatching(/note +dated .* \(in \d+ min\), by a clock ahead/),
+  ]);
+  expect(told.out).not.toContain("a clock ahead");
   const unpinned = await run("verify", receipt);
   expect(unpinned.code).toBe(1);
   expect(unpinned.out).toMatch(/^UNPINNED/);

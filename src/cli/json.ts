@@ -9,6 +9,7 @@ const instants = new Set([
   "notAfter",
   "plannedAt",
   "takenUpAt",
+  "toldAt",
   "disturbedAt",
   "doneAt",
   "dueAt",

@@ -1,7 +1,17 @@
 import { dim, widthOf } from "./paint.ts";
 
-/** Breaks text at spaces so that no line is wider than `width`; lines after the first start with `hang` spaces. */
+/**
+ * Breaks text at spaces so that no line is wider than `width`; lines after the first start with `hang` spaces, so that
+ * lines of what a command or a peer printed stand below what is said of it. In a pipe all of it stays one line.
+ */
 export function wrap(text: string, width: number, hang: number): string[] {
+  if (!Number.isFinite(width)) return [text];
+  const [first = "", ...more] = text.split(/\r?\n/);
+  const below = more.filter((line) => line.trim() !== "").map((line) => " ".repeat(hang) + line);
+  return [first, ...below].flatMap((line) => wrapLine(line, width, hang));
+}
+
+function wrapLine(text: string, width: number, hang: number): string[] {
   if (widthOf(text) <= width) return [text];
   const lead = /^ */.exec(text)![0];
   const lines: string[] = [];

@@ -40,6 +40,18 @@ test("lines are broken at blanks and hang", () => {
   expect(wrap("short", 8, 2)).toEqual(["short"]);
 });
 
+test("lines of what a command printed stand below it on a terminal, and are one line in a pipe", () => {
+  const printedByIt = "  fail  reload ended with 1: bad\u001b[2J\r\n\tok  closed";
+  const lines = wrap(printedByIt, 80, 10);
+  expect(lines.map((line) => printed(line, false))).toEqual([
+    "  fail  reload ended with 1: bad\\u001b[2J",
+    `${" ".repeat(10)} ok  closed`,
+  ]);
+  expect(wrap(printedByIt, Number.POSITIVE_INFINITY, 10).map((line) => printed(line, false))).toEqual([
+    "  fail  reload ended with 1: bad\\u001b[2J\\u000d\\n ok  closed",
+  ]);
+});
+
 test("a line that is drawn over never wraps", () => {
   expect(cut("0123456789", 10)).toBe("0123456789");
   expect(cut("0123456789a", 10)).toBe("0123456...");

@@ -32,7 +32,7 @@ const marks = /[\ue000-\ue005]/g;
 const unprintable = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g;
 
 const escaped = (character: string): string =>
-  character === "\t" ? " " : `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  character === "\t" ? " " : character === "\n" ? "\\n" : `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
 
 /** How many columns it takes. */
 export const widthOf = (text: string): number => Array.from(text.replace(marks, "")).length;

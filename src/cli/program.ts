@@ -25,7 +25,7 @@ export function program(perform: Perform): Command {
       "--state <DIR>",
       "journals, evidence, secrets, receipts (default: $GYRE_STATE, or .gyre beside the manifests)",
     )
-    .option("--json", "print one JSON object instead of text")
+    .option("--json", "print JSON instead of text: one object, or (scan) one on each line")
     .option("--no-color", "no colours, as with NO_COLOR=1; FORCE_COLOR=1 forces them")
     .option("-q, --quiet", "print only what needs attention")
     .helpOption("-h, --help", "explain a command, with examples")
@@ -90,6 +90,19 @@ const wholeDays = (text: string): number => {
 };
 
 const nameArgument = (): Argument => new Argument("<NAME>", "credential of the manifests");
+
+/** One question to a member; may be repeated. */
+function claimOption(): Option {
+  const names = Object.keys(claims);
+  const option = new Option(
+    "--claim <CLAIM>",
+    "what stays unproven, may be repeated (default: the one claim that is open)",
+  );
+  return option.choices(names).argParser((name: string, before: string[] | undefined) => {
+    if (!names.includes(name)) throw new InvalidArgumentError(`Allowed choices are ${names.join(", ")}.`);
+    return [...(before ?? []), name];
+  });
+}
 
 const waitOption = (summary: string): Option =>
   new Option("--wait <LENGTH>", summary).argParser(length).default(60_000, "1m");
@@ -192,16 +205,24 @@ function looking(root: Command, perform: Perform): void {
 
 function deciding(root: Command, perform: Perform): void {
   const group = "Decide:";
-  command(root, group, "waive", "Accept, by name, that one member stays unproven. It stands on the receipt.", [
-    "gyre waive shop-tls 10.0.0.3:443 --reason 'being rebuilt, ticket 4711'",
-    "gyre waive shop-tls 10.0.0.3:443 --claim presented --expires 2d --reason 'in maintenance'",
-  ])
+  command(
+    root,
+    group,
+    "waive",
+    "Accept, by name, that one member stays unproven. It stands on the receipt, and can be taken back.",
+    [
+      "gyre waive shop-tls 10.0.0.3:443 --claim presented --reason 'being rebuilt, ticket 4711'",
+      "gyre waive shop-tls 10.0.0.3:443 --expires 2d --reason 'in maintenance'   # the one claim that is open",
+      "gyre waive shop-tls 10.0.0.3:443 --withdraw --reason 'it is back'",
+    ],
+  )
     .addArgument(nameArgument())
     .addArgument(new Argument("<MEMBER>", "replica, target or verifier, as the hold names it"))
-    .requiredOption("--reason <TEXT>", "why it is acceptable")
-    .option("--by <WHO>", "who accepts it (default: user@host)")
+    .requiredOption("--reason <TEXT>", "why it is acceptable, or no longer is")
+    .option("--by <WHO>", "who accepts it, or takes it back (default: user@host)")
     .addOption(new Option("--expires <LENGTH>", "how long it counts").argParser(length).default(7 * 86_400_000, "7d"))
-    .addOption(new Option("--claim <CLAIM>", "only for this question").choices(Object.keys(claims)))
+    .addOption(claimOption())
+    .option("--withdraw", "take waivers of the member back: all in force, or those for --claim")
     .action((name: string, member: string, flags) =>
       perform(async (session) => (await import("./commands/decide.ts")).waive(session, name, member, flags)),
     );

@@ -42,7 +42,7 @@ function known(error: GyreError, options: TellOptions): Told {
     code: error.code,
     lines: [
       `${bad("gyre:")} ${first}`,
-      ...more,
+      ...more.map(below),
       ...where,
       ...next.map((line, index) => `${index === 0 ? "  next: " : "        "}${line}`),
       ...(options.debug ? placesOf(error) : []),
@@ -50,6 +50,9 @@ function known(error: GyreError, options: TellOptions): Told {
     json: { ...error.toJSON(), ...(options.debug ? { stack: placesOf(error) } : {}) },
   };
 }
+
+/** Never at the margin, where it could be taken for a line of ours; lines of a manifest keep their columns. */
+const below = (line: string): string => (/^( |\d+ +\| )/.test(line) ? line : `  ${line}`);
 
 /** The same bug has the same id on every machine: it is made from the kind and the place, not from chance. */
 function bugId(error: unknown): string {

@@ -109,6 +109,13 @@ export const claims: Readonly<Record<ClaimName, Claim>> = {
   },
 };
 
+/** `2/3 replicas present g4`; where there is nobody to be seen, what that means. */
+export function countedWords(claim: ClaimName, counts: { yes: number; total: number }, generation: number): string {
+  const { noun, words } = claims[claim];
+  if (counts.total === 0) return `no ${noun} are known, so nothing was seen of g${generation}`;
+  return `${counts.yes}/${counts.total} ${counts.total === 1 ? noun.replace(/s$/, "") : noun} ${words} g${generation}`;
+}
+
 /** The generation number a claim is about; 0 where there is no old one. */
 export function generationOf(claim: ClaimName, plan: Plan): number {
   return claims[claim].about === "new" ? plan.to : (plan.from?.number ?? 0);

@@ -1,7 +1,8 @@
 import { describe, expect, it, test } from "vitest";
 import { canPutBack, currentStage, decide, goesBack, type Move } from "./decide.ts";
+import { claimsAbout, openClaims, waivedMembers } from "./finding.ts";
 import { type Change, day, generation, minute, ordinary, party, Story, second, zero } from "./fixtures/given.ts";
-import type { StageName } from "./model.ts";
+import type { ClaimName, StageName } from "./model.ts";
 
 /** Given a story, when it is decided at a second, then this. Names tell the situation. */
 
@@ -232,6 +233,123 @@ describe("wait and hold", () => {
   });
 });
 
+describe("looks that take their time", () => {
+  const removing = (): Story => ready().at(100).takenUp();
+
+  test("a look is as old as its beginning, not as its end", () => {
+    const story = new Story().upTo("adopted").does().at(50).sees("accepted").sees("presented", {}, undefined, 5);
+    expect(story.decides(64)).toMatchObject({ move: "pass", stage: "adopted" });
+    expect(story.decides(65)).toMatchObject({ move: "observe", looks: [{ claim: "presented" }] });
+    expect(story.sees("presented", {}, undefined, 50).decides(65)).toMatchObject({ move: "pass", stage: "adopted" });
+  });
+
+  test("one that took longer than it counts says nothing, and is held on by name", () => {
+    const story = new Story().upTo("adopted").does().sees("accepted");
+    for (const second of [60, 120, 180]) {
+      story
+        .at(second)
+        .sees("accepted")
+        .sees("presented", {}, undefined, second - 60);
+      if (second < 180) expect(story.decides(second + 2)).toMatchObject({ move: "observe" });
+    }
+    expect(story.decides()).toMatchObject({ move: "hold", stage: "adopted" });
+    expect(reasonsIn(story.decides())).toMatchObject([
+      { about: "servers-1", claim: "presented", verdict: "unknown", what: "the look took 1 min, and counts for 1 min" },
+      { about: "servers-2", claim: "presented", verdict: "unknown" },
+    ]);
+  });
+
+  test("a slow no is still a no", () => {
+    const story = new Story().upTo("adopted").does().sees("accepted").at(60);
+    story.sees("accepted").sees("presented", { "servers-1": "no" }, undefined, 0);
+    expect(story.rotation.seen.get("presented")!.get("servers-1")).toMatchObject({ saw: "no", what: "says no" });
+  });
+
+  test("silence is not outlived by the time its own look took", () => {
+    const story = removing().sees("stored").sees("acceptedOld").sees("presented").sees("accepted");
+    story.at(103).sees("silent", {}, undefined, 100);
+    expect(story.decides()).toMatchObject({ move: "perform", stage: "revoked" });
+  });
+});
+
+describe("waivers, taken back", () => {
+  const both = { "servers-1": "no", "servers-2": "no" } as const;
+  const waivedWhole = (): Story =>
+    new Story()
+      .upTo("adopted")
+      .does()
+      .sees("accepted")
+      .sees("presented", both)
+      .waived("servers-1", 500)
+      .waived("servers-2", 500);
+  const withdraws = (story: Story, member: string, claim?: ClaimName): Story =>
+    story.event({
+      type: "WaiverWithdrawn",
+      member,
+      by: "ben",
+      reason: "it is back",
+      ...(claim === undefined ? {} : { claim }),
+    });
+
+  test("with everybody waived it stands, and one taken back makes it go on", () => {
+    const story = waivedWhole().at(10).sees("accepted").at(20).sees("accepted").at(30).sees("accepted");
+    for (const second of [12, 22, 32]) story.at(second).sees("presented");
+    expect(reasonsIn(story.decides())).toMatchObject([{ release: expect.stringContaining("--withdraw") }]);
+    withdraws(story, "servers-1").sees("presented");
+    expect(story.decides()).toMatchObject({ move: "pass", stage: "adopted" });
+  });
+
+  test("for one claim: the waivers for others stay", () => {
+    const story = new Story().upTo("adopted").waived("servers-1", 500, "presented").waived("doors-1", 500, "accepted");
+    withdraws(withdraws(story, "servers-1", "accepted"), "doors-1", "accepted");
+    expect([...waivedMembers(story.rotation, "presented", zero)]).toEqual(["servers-1"]);
+    expect([...waivedMembers(story.rotation, "accepted", zero)]).toEqual([]);
+  });
+
+  test("what was accepted while it lasted stays so: the verdicts of a stage passed before", () => {
+    const story = new Story().upTo("adopted").waived("servers-1", 500);
+    withdraws(story.at(20), "servers-1");
+    expect([...waivedMembers(story.rotation, "presented", zero + 19 * second)]).toEqual(["servers-1"]);
+    expect([...waivedMembers(story.rotation, "presented", zero + 20 * second)]).toEqual([]);
+    expect(story.rotation.waivers[0]?.withdrawn).toEqual({ by: "ben", reason: "it is back", at: zero + 20 * second });
+  });
+});
+
+describe("what a waiver can be for", () => {
+  test("the claims that are open about a member, less those that are waived", () => {
+    const story = new Story().upTo("adopted").does().sees("accepted", { "doors-1": "unknown" });
+    story.sees("presented", { "servers-1": "no" });
+    const open = (member: string) => openClaims(story.rotation, member, zero);
+    expect([open("servers-1"), open("doors-1"), open("servers-2")]).toEqual([["presented"], ["accepted"], []]);
+    story.waived("servers-1", 50, "presented");
+    expect(open("servers-1")).toEqual([]);
+  });
+
+  test("a member that a hold names and that nobody looks at any more", () => {
+    const story = new Story({ presenters: [{ ...party("servers"), listed: ["servers-1", "gone"] }] }).upTo("adopted");
+    const reason = {
+      about: "gone",
+      claim: "presented",
+      verdict: "unknown",
+      what: "",
+      since: zero,
+      release: "",
+    } as const;
+    expect(openClaims(story.rotation, "gone", zero)).toEqual([]);
+    story.event({ type: "Held", stage: "adopted", reasons: [reason] });
+    expect(openClaims(story.rotation, "gone", zero)).toEqual(["presented"]);
+  });
+
+  test("on the way back, what the way back asks", () => {
+    const story = new Story().upTo("adopted");
+    expect(claimsAbout(story.rotation, "servers-1")).toEqual(["presented"]);
+    expect(claimsAbout(story.rotation, "doors-1")).toEqual(["accepted", "acceptedOld", "refused"]);
+    story.event({ type: "RevertRequested", by: "ops", reason: "x" });
+    expect(claimsAbout(story.rotation, "servers-1")).toEqual(["presentedOld"]);
+    expect(claimsAbout(story.rotation, "nobody")).toEqual([]);
+  });
+});
+
 describe("waivers", () => {
   const adopting = (): Story => new Story().upTo("adopted").does().sees("accepted");
 
@@ -259,7 +377,7 @@ describe("waivers", () => {
         about: "shop",
         verdict: "unknown",
         what: expect.stringContaining("every one of the replicas is waived"),
-        release: expect.stringMatching(/^a waiver ends \(the latest at .*Z\)/),
+        release: expect.stringMatching(/^a waiver is withdrawn .* or ends \(the latest at .*Z\)/),
       },
     ]);
   });
@@ -696,6 +814,23 @@ describe("going back", () => {
     expect(back("quiet").fails("never", "conflict").decides()).toMatchObject({
       move: "hold",
       reasons: [{ verdict: "failed" }],
+    });
+  });
+
+  test("everybody waived is no obstacle on the way back, and is told", () => {
+    const everybody = (story: Story): Story =>
+      ["servers-1", "servers-2", "doors-1", "doors-2"].reduce((told, member) => told.waived(member, 9999), story);
+    const story = everybody(new Story().upTo("adopted").does());
+    story.event({ type: "RevertRequested", by: "ops", reason: "x" });
+    for (const kind of ["restore", "reload", "retire", "destroy"]) {
+      if (story.decides().move === "observe") story.sees("restored");
+      expect(story.decides()).toMatchObject({ step: { kind } });
+      story.does();
+    }
+    expect(story.decides()).toEqual({
+      move: "reverted",
+      why: "x",
+      unseen: ["servers-1", "servers-2", "doors-1", "doors-2"],
     });
   });
 

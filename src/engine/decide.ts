@@ -1,6 +1,6 @@
 import { membersFor } from "./claims.ts";
 import type { OpId } from "./events.ts";
-import { type Finding, findingOf, reasonsOf, waivedMembers } from "./finding.ts";
+import { type Finding, findingOf, isWaivedWhole, reasonsOf, waivedMembers } from "./finding.ts";
 import type {
   ClaimName,
   Digest,
@@ -44,7 +44,8 @@ export type Move =
   /** A step failed for good before anything irreversible: put everything back. */
   | { readonly move: "put back"; readonly why: string; readonly error: ErrorData }
   | { readonly move: "close"; readonly grade: Grade }
-  | { readonly move: "reverted"; readonly why: string }
+  /** `unseen`: waived, so not seen to have the old one back. */
+  | { readonly move: "reverted"; readonly why: string; readonly unseen?: readonly string[] }
   | { readonly move: "ended" };
 
 /** Before a hold, a claim is looked at this often: one lost packet is no reason to wake somebody. */
@@ -364,7 +365,9 @@ function goBack(rotation: Rotation, strategy: Strategy, now: Instant, why: strin
     .filter((stage) => stageBegun(rotation, stage))
     .reverse()
     .flatMap((stage) => wayBack(rotation, stage));
-  const claimsOf = ({ way }: WayBack): readonly ClaimName[] => showable(way.claims(rotation.plan), rotation.plan, now);
+  // Nothing is taken away on the way back: where everybody was waived by name, nobody need be seen for it.
+  const claimsOf = ({ way }: WayBack): readonly ClaimName[] =>
+    showable(way.claims(rotation.plan), rotation.plan, now).filter((name) => !isWaivedWhole(rotation, name, now));
   for (const [index, one] of ways.entries()) {
     const next = nextStep(rotation, one.stage, undoPrefix(one.stage), one.way, now);
     if (next !== undefined) return next;
@@ -375,7 +378,11 @@ function goBack(rotation: Rotation, strategy: Strategy, now: Instant, why: strin
   }
   const [first] = ways;
   const all = [...new Set(ways.flatMap(claimsOf))];
-  return (first === undefined ? undefined : unmet(rotation, first.stage, all, now)) ?? { move: "reverted", why };
+  const open = first === undefined ? undefined : unmet(rotation, first.stage, all, now);
+  if (open !== undefined) return open;
+  const asked = ways.flatMap(({ way }) => showable(way.claims(rotation.plan), rotation.plan, now));
+  const unseen = [...new Set(asked.flatMap((name) => [...waivedMembers(rotation, name, now)]))];
+  return { move: "reverted", why, ...(unseen.length === 0 ? {} : { unseen }) };
 }
 
 interface WayBack {

@@ -58,6 +58,8 @@ export type Event =
       /** The members looked at; absent means all of the epoch. */ readonly covers?: readonly string[];
       readonly counts: { readonly yes: number; readonly no: number; readonly unknown: number };
       readonly exceptions: readonly Sighting[];
+      /** When its first look began: no look of the round is fresher. Older journals lack it; then the entry's time counts. */
+      readonly startedAt?: Instant;
       /** For `silent`: the latest use of the old that was seen; a gap counts as a use (the window starts again). */
       readonly disturbedAt?: Instant;
       readonly evidence: Digest;
@@ -67,10 +69,19 @@ export type Event =
   | {
       readonly type: "Waived";
       readonly member: string;
+      /** Absent in older journals alone: then everything that is asked of the member. */
       readonly claim?: ClaimName;
       readonly by: string;
       readonly reason: string;
       readonly expires: Instant;
+    }
+  /** Takes back every waiver of the member in force, or those for one claim: it must be seen again. */
+  | {
+      readonly type: "WaiverWithdrawn";
+      readonly member: string;
+      readonly claim?: ClaimName;
+      readonly by: string;
+      readonly reason: string;
     }
   | { readonly type: "Approved"; readonly by: string; readonly plan: Digest }
   | { readonly type: "RevertRequested"; readonly by: string; readonly reason: string }

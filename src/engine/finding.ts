@@ -1,7 +1,8 @@
 import { claims, membersFor, partiesFor } from "./claims.ts";
 import type { ClaimName, Digest, Instant, Member, Reason } from "./model.ts";
 import { quietUntil } from "./quiet.ts";
-import type { Rotation, Seen } from "./state.ts";
+import type { Rotation, Seen, Waiver } from "./state.ts";
+import { strategies } from "./strategies/table.ts";
 
 /** What the looks at a claim's members add up to, now. */
 export interface Finding {
@@ -100,11 +101,54 @@ function isStale(rotation: Rotation, claim: ClaimName, seen: Seen, now: Instant)
  * nothing of the rest, and one from before other looks were waited for nothing of that time. Removal follows at once.
  */
 const outlived = (rotation: Rotation, seen: Seen, now: Instant): boolean =>
-  seen.at < quietUntil(rotation) || now - seen.at > rotation.plan.timing.poll;
+  seen.at < quietUntil(rotation) || now - seen.toldAt > rotation.plan.timing.poll;
+
+/** In force from when it was given until it ends or was withdrawn. */
+export const isInForce = (waiver: Waiver, now: Instant): boolean =>
+  waiver.expires > now && (waiver.withdrawn === undefined || waiver.withdrawn.at > now);
+
+const isAbout = (waiver: Waiver, claim: ClaimName): boolean => waiver.claim === undefined || waiver.claim === claim;
 
 export function waivedMembers(rotation: Rotation, claim: ClaimName, now: Instant): ReadonlySet<string> {
-  const named = rotation.waivers.filter((w) => w.expires > now && (w.claim === undefined || w.claim === claim));
+  const named = rotation.waivers.filter((waiver) => isInForce(waiver, now) && isAbout(waiver, claim));
   return new Set(named.map((waiver) => waiver.member));
+}
+
+/** Nobody is left to be seen, by waivers alone: no member is unknown for another reason. */
+export function isWaivedWhole(rotation: Rotation, claim: ClaimName, now: Instant): boolean {
+  const { plan, inventory } = rotation;
+  if (inventory === undefined) return false;
+  const parties = new Set(partiesFor(claim, plan).map(({ id }) => id));
+  if (inventory.unresolved.some(({ of }) => parties.has(of))) return false;
+  const { counts, dropped } = findingOf(rotation, claim, now);
+  return counts.total > 0 && counts.waived === counts.total && dropped === undefined;
+}
+
+/** The claims that this rotation, in the direction it now has, asks of a member, in the order of its table. */
+export function claimsAbout(rotation: Rotation, member: string): ClaimName[] {
+  const { plan, inventory, reverting } = rotation;
+  const asked = strategies[plan.strategy].flatMap((stage) => {
+    if (reverting !== undefined) return stage.undo === "none" ? [] : stage.undo.claims(plan);
+    return [...(stage.guard?.(plan) ?? []), ...stage.claims(plan)];
+  });
+  return [...new Set(asked)].filter((claim) => {
+    const members = inventory === undefined ? [] : membersFor(claim, plan, inventory);
+    const listed = partiesFor(claim, plan).flatMap((party) => party.listed ?? []);
+    return members.some(({ id }) => id === member) || listed.includes(member);
+  });
+}
+
+/** Those of them that the member was last seen not to meet, or that a hold names, and that nobody has waived. */
+export function openClaims(rotation: Rotation, member: string, now: Instant): ClaimName[] {
+  const { holds, passed } = rotation;
+  const last = holds.at(-1);
+  const standing = passed.some(({ stage }) => stage === last?.stage) ? [] : (last?.reasons ?? []);
+  return claimsAbout(rotation, member).filter((claim) => {
+    if (waivedMembers(rotation, claim, now).has(member)) return false;
+    const seen = rotation.seen.get(claim)?.get(member);
+    if (seen !== undefined) return seen.saw !== "yes";
+    return standing.some((reason) => reason.about === member && reason.claim === claim);
+  });
 }
 
 /** Taking a member out of the manifest in mid-rotation proves nothing of it; only a name under a waiver lets it go. */
@@ -152,11 +196,12 @@ function obstacleOf(
   return left > 0 ? undefined : `there are no ${claims[claim].noun}: "for all" over nothing proves nothing`;
 }
 
-/** Where nobody is left to look at because all were waived, only the end of a waiver changes that. */
-function releaseOf({ waivers }: Rotation, { claim, counts }: Finding): string {
+/** Where nobody is left to look at because all were waived, only a waiver less changes that. */
+function releaseOf({ plan, waivers }: Rotation, { claim, counts }: Finding, now: Instant): string {
   if (counts.total === 0 || counts.waived < counts.total) return "the inventory can be resolved in full";
-  const ends = waivers.filter((one) => one.claim === undefined || one.claim === claim).map(({ expires }) => expires);
-  return `a waiver ends (the latest at ${new Date(Math.max(...ends)).toISOString()}) and its member is seen to do what is asked`;
+  const standing = waivers.filter((waiver) => isInForce(waiver, now) && isAbout(waiver, claim));
+  const end = new Date(Math.max(...standing.map(({ expires }) => expires))).toISOString();
+  return `a waiver is withdrawn (gyre waive ${plan.credential} MEMBER --withdraw --reason ...) or ends (the latest at ${end}), and its member is seen to do what is asked`;
 }
 
 /** One reason per exception, and one for an obstacle: what a hold is made of. */
@@ -190,7 +235,7 @@ export function reasonsOf(rotation: Rotation, finding: Finding, now: Instant): R
       since: now,
       release:
         finding.dropped === undefined
-          ? releaseOf(rotation, finding)
+          ? releaseOf(rotation, finding, now)
           : `${finding.dropped} is put back into the manifest`,
     });
   }

@@ -15,10 +15,14 @@ import type {
   StageName,
   StepRef,
 } from "./model.ts";
+import { sayMillis } from "./time-words.ts";
 
 /** The latest look at one member for one claim. */
 export interface Seen extends Sighting {
+  /** When it was looked at, at the earliest: what was seen may have changed from then on. */
   readonly at: Instant;
+  /** When it was told. */
+  readonly toldAt: Instant;
   /** The entry that told of it. */
   readonly seq: number;
   /** Since when this same verdict has been seen without a break. */
@@ -57,6 +61,7 @@ export interface Waiver {
   readonly reason: string;
   readonly expires: Instant;
   readonly at: Instant;
+  readonly withdrawn?: { readonly by: string; readonly reason: string; readonly at: Instant };
 }
 
 export type End =
@@ -230,6 +235,12 @@ function inRotation(lineage: Lineage, rotation: Rotation, event: Event, at: Inst
       rotation.waivers.push({ ...event, at });
       rotation.held = undefined;
       return;
+    case "WaiverWithdrawn":
+      rotation.waivers = rotation.waivers.map((waiver) =>
+        withdraws(event, waiver) ? withdrawn(waiver, event, at) : waiver,
+      );
+      rotation.held = undefined;
+      return;
     case "Approved":
       rotation.approvals.push({ by: event.by, plan: event.plan, at });
       rotation.held = undefined;
@@ -265,6 +276,18 @@ function inRotation(lineage: Lineage, rotation: Rotation, event: Event, at: Inst
       event satisfies never;
   }
 }
+
+type Withdrawal = Event & { type: "WaiverWithdrawn" };
+
+const withdraws = (event: Withdrawal, waiver: Waiver): boolean =>
+  waiver.member === event.member &&
+  waiver.withdrawn === undefined &&
+  (event.claim === undefined || waiver.claim === event.claim);
+
+const withdrawn = (waiver: Waiver, { by, reason }: Withdrawal, at: Instant): Waiver => ({
+  ...waiver,
+  withdrawn: { by, reason, at },
+});
 
 const hasPassed = (rotation: Rotation, stage: StageName): boolean =>
   rotation.passed.some((entry) => entry.stage === stage);
@@ -378,7 +401,22 @@ function observed(rotation: Rotation, event: Event & { type: "Observed" }, at: I
   const covered = event.covers ?? membersFor(event.claim, rotation.plan, rotation.inventory).map((member) => member.id);
   for (const member of covered) {
     const sighting = exceptions.get(member) ?? { member, saw: "yes" as const, what: "" };
-    const before = looks.get(member);
-    looks.set(member, { ...sighting, at, seq, since: before?.saw === sighting.saw ? before.since : at });
+    looks.set(member, seenOf(rotation, sighting, looks.get(member), { at: event.startedAt ?? at, toldAt: at, seq }));
   }
+}
+
+/** A yes that took longer than it counts was over before it was told: it says nothing, and would be looked for for ever. */
+function seenOf(
+  { plan }: Rotation,
+  sighting: Sighting,
+  before: Seen | undefined,
+  when: Pick<Seen, "at" | "toldAt" | "seq">,
+): Seen {
+  const took = when.toldAt - when.at;
+  const { freshness } = plan.timing;
+  const late = took >= freshness;
+  const what = `the look took ${sayMillis(took)}, and counts for ${sayMillis(freshness)}`;
+  const told: Sighting = late && sighting.saw === "yes" ? { member: sighting.member, saw: "unknown", what } : sighting;
+  const at = late ? when.toldAt : when.at;
+  return { ...told, ...when, at, since: before?.saw === told.saw ? before.since : at };
 }

@@ -142,6 +142,8 @@ export interface ReceiptWaiver {
   readonly reason: string;
   readonly at: Timestamp;
   readonly expires: Timestamp;
+  /** It was taken back, and its member had to be seen again. */
+  readonly withdrawn?: { readonly by: string; readonly reason: string; readonly at: Timestamp };
 }
 export interface ReceiptFailure {
   readonly op: string;
@@ -242,7 +244,15 @@ export const statementShape: Shape = object({
       "silentSince?": timestamp,
     }),
     waivers: list(
-      object({ member: string, "claim?": string, by: string, reason: string, at: timestamp, expires: timestamp }),
+      object({
+        member: string,
+        "claim?": string,
+        by: string,
+        reason: string,
+        at: timestamp,
+        expires: timestamp,
+        "withdrawn?": object({ by: string, reason: string, at: timestamp }),
+      }),
     ),
     approvals: list(object({ by: string, at: timestamp })),
     unknowns: list(object({ about: string, "claim?": string, what: string })),

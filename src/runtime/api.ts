@@ -10,7 +10,7 @@ import type {
   StageName,
   StepRef,
 } from "../engine/model.ts";
-import type { Lineage, Rotation } from "../engine/state.ts";
+import type { Lineage, Rotation, Waiver } from "../engine/state.ts";
 
 /** What hosts (cli, server, agent) see of the runtime. Implemented by estate.ts. */
 export interface Estate {
@@ -22,21 +22,34 @@ export interface Estate {
   /** Goes on with the rotation under way, or begins one when it is due (or `now`). Returns when it ends, holds or must wait longer than `patience` allows. */
   rotate(name: string, options: RotateOptions): Promise<Outcome>;
   status(): Promise<readonly CredentialStatus[]>;
-  /** The whole history of one credential. */
+  /** Journals of this state directory that no credential of the manifests has. */
+  unnamed(): Promise<readonly UnnamedJournal[]>;
+  /** The whole history of one credential, or of a journal that no manifest names. */
   show(name: string): Promise<{ readonly lineage: Lineage; readonly entries: readonly TimelineEntry[] }>;
   /** Asks for the way back and walks it. Code `refused` when something irreversible was begun. */
   revert(name: string, options: RotateOptions & { by: string; reason: string }): Promise<Outcome>;
-  waive(
-    name: string,
-    member: string,
-    options: { by: string; reason: string; expires: Instant; claim?: ClaimName },
-  ): Promise<void>;
+  /**
+   * Gives the claims it was written down for: those named, or the one that is open.
+   * @throws GyreError `input` for an unknown member, a claim that is not asked of it, and where none or several are open
+   */
+  waive(name: string, member: string, options: WaiveOptions & { expires: Instant }): Promise<readonly ClaimName[]>;
+  /**
+   * Takes waivers of the member back, all in force or those for the claims named; gives what it took back.
+   * @throws GyreError `input` where none is in force
+   */
+  withdrawWaiver(name: string, member: string, options: WaiveOptions): Promise<readonly Waiver[]>;
   approve(name: string, options: { by: string }): Promise<Digest>;
   /** Who uses or holds a certificate with this SHA-256 fingerprint (or a prefix of 8 or more hex digits), across journals, targets, presenters and sensors. */
   who(fingerprint: string): Promise<readonly Whereabouts[]>;
   /** A credential of the manifest against reality, before anything changes. Read-only. */
   doctor(name: string): Promise<readonly Diagnosis[]>;
   close(): Promise<void>;
+}
+
+export interface WaiveOptions {
+  readonly by: string;
+  readonly reason: string;
+  readonly claims?: readonly ClaimName[];
 }
 
 export interface PlanOptions {
@@ -91,8 +104,15 @@ export type Progress =
   | { readonly type: "waiting"; readonly stage: StageName; readonly until: Instant; readonly why: string }
   | { readonly type: "held"; readonly stage: StageName; readonly words: string; readonly reasons: readonly Reason[] }
   | { readonly type: "putting back"; readonly why: string }
-  /** `left`: what became of places that are not as they were before, in words. */
-  | { readonly type: "reverted"; readonly why: string; readonly left?: string; readonly next?: string }
+  | {
+      readonly type: "reverted";
+      readonly why: string;
+      /** Members that were waived, so not seen to have the old one back. */
+      readonly unseen?: readonly string[];
+      /** What became of places that are not as they were before, in words. */
+      readonly left?: string;
+      readonly next?: string;
+    }
   | { readonly type: "closed"; readonly grade: Grade; readonly receipt: string };
 
 /** Exit codes of design: 0, 3, 4, 5, 6 are chosen from this at the edge. */
@@ -118,6 +138,8 @@ export type Outcome =
       readonly rotation: string;
       readonly why: string;
       readonly failed: boolean;
+      /** Members that were waived, so not seen to have the old one back. */
+      readonly unseen?: readonly string[];
       /** What to do about the failure. */
       readonly next?: string;
     }
@@ -150,6 +172,12 @@ export interface CredentialStatus {
   readonly problem?: string;
 }
 
+/** A journal that no manifest names: its credential was renamed or taken out, or its manifest was not given. */
+export type UnnamedJournal = Pick<
+  CredentialStatus,
+  "name" | "current" | "active" | "outstanding" | "orphans" | "problem"
+>;
+
 export interface TimelineEntry {
   readonly seq: number;
   readonly at: Instant;
@@ -163,10 +191,13 @@ export interface Whereabouts {
   readonly fingerprint: string;
   /** `journal shop-tls g3 (current)`, `target /etc/…`, `presenter 10.0.0.1:443`, `access log …`. */
   readonly where: string;
-  readonly how: "issued" | "stored" | "presented" | "used";
+  /** `probed`: by nobody but Gyre. */
+  readonly how: "issued" | "stored" | "presented" | "used" | "probed";
   readonly credential?: string;
   readonly generation?: number;
   readonly at?: Instant;
+  /** It could not be asked: neither yes nor no. */
+  readonly unasked?: true;
   readonly detail: string;
 }
 

@@ -4,9 +4,9 @@ import { canPutBack } from "../engine/decide.ts";
 import { digestOf } from "../engine/digest.ts";
 import { due as dueNow } from "../engine/due.ts";
 import type { Event } from "../engine/events.ts";
-import type { Digest, Generation } from "../engine/model.ts";
+import type { ClaimName, Digest, Generation } from "../engine/model.ts";
 import { makePlan, stagesOf } from "../engine/plan.ts";
-import type { Lineage, Rotation } from "../engine/state.ts";
+import type { Lineage, Rotation, Waiver } from "../engine/state.ts";
 import { GyreError } from "../errors.ts";
 import { diskError, makeDirectory } from "../journal/durable.ts";
 import { openEvidence } from "../journal/evidence.ts";
@@ -29,6 +29,8 @@ import { mustBePossible } from "./preflight.ts";
 import { openReceipts, type Receipts } from "./receipts.ts";
 import { Runner, readLineage } from "./runner.ts";
 import { outstandingOf, timelineOf } from "./story.ts";
+import { unnamedJournals } from "./unnamed.ts";
+import { claimsToWaive, waiversToWithdraw } from "./waivers.ts";
 import { whereabouts } from "./who.ts";
 
 /** Opens an estate. The state directory is created on the first write, not by reading. */
@@ -117,30 +119,32 @@ export class FileEstate implements Estate {
     });
   }
 
-  async waive(name: string, member: string, options: Parameters<Estate["waive"]>[2]): Promise<void> {
-    const { by, reason, expires, claim } = options;
-    await this.#request(name, (lineage) => {
-      const { inventory, plan } = lineage.active ?? {};
-      const listed = [...(plan?.presenters ?? []), ...(plan?.verifiers ?? [])].flatMap((party) => party.listed ?? []);
-      const found = Object.values(inventory?.members ?? {}).flatMap((members) => members.map(({ id }) => id));
-      const known = inventory === undefined ? found : [...new Set([...found, ...listed])];
-      if (!known.includes(member)) {
-        const near = nearest(member, known);
-        throw new GyreError({
-          code: "input",
-          message: `${name} has no member ${member}${near === undefined ? "" : `; did you mean ${near}?`}`,
-          next: known.length === 0 ? `gyre rotate ${name} resolves the inventory first` : `one of: ${known.join(", ")}`,
-        });
-      }
-      return { type: "Waived", member, by, reason, expires, ...(claim === undefined ? {} : { claim }) };
+  async waive(name: string, member: string, options: Parameters<Estate["waive"]>[2]) {
+    const { by, reason, expires } = options;
+    let claims: readonly ClaimName[] = [];
+    await this.#request(name, (rotation) => {
+      claims = claimsToWaive(rotation, member, options.claims ?? [], this.#clock.now());
+      return claims.map((claim) => ({ type: "Waived", member, claim, by, reason, expires }));
     });
+    return claims;
+  }
+
+  async withdrawWaiver(name: string, member: string, options: Parameters<Estate["withdrawWaiver"]>[2]) {
+    const { by, reason, claims = [] } = options;
+    let taken: readonly Waiver[] = [];
+    await this.#request(name, (rotation) => {
+      taken = waiversToWithdraw(rotation, member, claims, this.#clock.now());
+      const named = claims.length === 0 ? [{}] : claims.map((claim) => ({ claim }));
+      return named.map((claim) => ({ type: "WaiverWithdrawn", member, ...claim, by, reason }));
+    });
+    return taken;
   }
 
   async approve(name: string, { by }: { by: string }): Promise<Digest> {
     let digest: Digest = "sha256:";
-    await this.#request(name, (lineage) => {
-      digest = lineage.active!.digest;
-      return { type: "Approved", by, plan: digest };
+    await this.#request(name, (rotation) => {
+      digest = rotation.digest;
+      return [{ type: "Approved", by, plan: digest }];
     });
     return digest;
   }
@@ -149,9 +153,13 @@ export class FileEstate implements Estate {
     return Promise.all(this.#manifests.credentials.map((manifest) => this.#statusOf(manifest)));
   }
 
+  async unnamed() {
+    return unnamedJournals(this.stateDirectory, this.credentials, this.#clock.now());
+  }
+
   async show(name: string) {
-    const manifest = this.#manifest(name);
-    const journal = await this.#journal(manifest.name);
+    const unnamed = (await this.unnamed()).some((journal) => journal.name === name);
+    const journal = await this.#journal(unnamed ? name : this.#manifest(name).name);
     const lineage = await readLineage({ journal });
     return { lineage, entries: timelineOf(await journal.read()) };
   }
@@ -366,7 +374,7 @@ export class FileEstate implements Estate {
   }
 
   /** Appends a host's request beside whoever runs; needs no lock, since append is compare-and-swap. */
-  async #request(name: string, make: (lineage: Lineage) => Event): Promise<void> {
+  async #request(name: string, make: (rotation: Rotation) => readonly Event[]): Promise<void> {
     const { name: known } = this.#manifest(name);
     for (;;) {
       const journal = await this.#journal(known);
@@ -374,7 +382,7 @@ export class FileEstate implements Estate {
       if (lineage.active === undefined)
         throw new GyreError({ code: "refused", message: `${known}: no rotation is under way`, next: `gyre status` });
       try {
-        await journal.append(lineage.seq, this.#clock.now(), [make(lineage)]);
+        await journal.append(lineage.seq, this.#clock.now(), make(lineage.active));
         return;
       } catch (error) {
         if (!(error instanceof GyreError) || error.code !== "conflict") throw error;

@@ -75,7 +75,7 @@ export async function lookAt(
   );
   const counts = { yes: 0, no: 0, unknown: 0 };
   for (const look of looks) counts[look.sighting.saw] += 1;
-  const disturbances = looks.flatMap((look) => (look.disturbedAt === undefined ? [] : [look.disturbedAt]));
+  const disturbances = looks.flatMap((look) => (look.disturbedAt === undefined ? [] : [endOfSecond(look.disturbedAt)]));
   return {
     type: "Observed",
     claim,
@@ -84,10 +84,15 @@ export async function lookAt(
     ...(members.length === all.length ? {} : { covers: members }),
     counts,
     exceptions: looks.map((look) => look.sighting).filter((sighting) => sighting.saw !== "yes"),
+    ...(looks.length === 0 ? {} : { startedAt: Math.min(...looks.map(({ startedAt }) => startedAt)) }),
     ...(disturbances.length === 0 ? {} : { disturbedAt: Math.max(...disturbances) }),
     evidence,
   };
 }
+
+/** Access logs write whole seconds: a use is somewhere in the second it is written with, and so is what disturbs a window. */
+const beginOfSecond = (at: Instant): Instant => Math.floor(at / 1000) * 1000;
+const endOfSecond = (at: Instant): Instant => beginOfSecond(at) + 999;
 
 const yes = (member: string, seen: object = {}): Look => ({
   sighting: { member, saw: "yes", what: "" },
@@ -304,7 +309,7 @@ async function lookUsed(context: LookContext, id: string): Promise<Look> {
   const { plan } = context.rotation;
   const usage = await sensor.instance.usage(
     named(generationAt(context, plan.to)),
-    context.rotation.plannedAt,
+    beginOfSecond(context.rotation.plannedAt),
     rotationTag(context.rotation),
   );
   if (usage.count > 0) return yes(id, usage);
@@ -333,7 +338,7 @@ async function lookSilent(context: LookContext, id: string, step: Step): Promise
   }
   const old = generationAt(context, rotation.plan.from!.number);
   // What restarted the window is not counted again; drivers count from `since` on, that instant included.
-  const since = Math.max(quietSince(rotation), (rotation.disturbedAt ?? -1) + 1);
+  const since = beginOfSecond(Math.max(quietSince(rotation), (rotation.disturbedAt ?? -1) + 1));
   const usage = await sensor.instance.usage(named(old), since, rotationTag(rotation));
   if (usage.count > 0) {
     const what = `${place} saw g${old.number} used ${usage.count} times by ${usage.from.join(", ")}`;

@@ -1,5 +1,5 @@
 import type { Issuer, Presenter, Sensor, Target, TrustStore, Verifier } from "../drivers/roles.ts";
-import type { Facts, Party, Role } from "../engine/model.ts";
+import type { Facts, Party, Role, StepKind, StepRef } from "../engine/model.ts";
 
 /** A driver instance under the id the plan knows it by. */
 export interface Bound<T> {
@@ -52,4 +52,27 @@ export function boundTo<R extends Role>(
 ): Parties[(typeof lists)[R]][number] | undefined {
   const list: readonly Parties[(typeof lists)[R]][number][] = parties[lists[role]];
   return list.find((bound) => bound.id === id);
+}
+
+/** What each step acts on; a reload is of whichever of the two has the name. A key is destroyed in our own store. */
+const actsOn: Readonly<Record<StepKind, readonly ("issuer" | "target" | "trustStore")[]>> = {
+  issue: ["issuer"],
+  retire: ["issuer"],
+  deliver: ["target"],
+  restore: ["target"],
+  forget: ["target"],
+  admit: ["trustStore"],
+  publish: ["trustStore"],
+  withdraw: ["trustStore"],
+  reload: ["target", "trustStore"],
+  destroy: [],
+};
+
+/** The manifest still names what the plan's step acts on. */
+export function isNamed(parties: Parties, { kind, on }: StepRef): boolean {
+  const roles = actsOn[kind];
+  return (
+    roles.length === 0 ||
+    roles.some((role) => (role === "issuer" ? parties.issuer.id === on : boundTo(parties, role, on) !== undefined))
+  );
 }

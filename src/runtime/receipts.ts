@@ -191,13 +191,14 @@ export function receiptOf(
     grade: end?.how === "closed" ? end.grade : "SUPERSEDED",
     reachable: { grade: plan.grade.reachable, why: plan.grade.why },
     quiet: quietOf(rotation),
-    waivers: rotation.waivers.map(({ member, claim, by, reason, at, expires }) => ({
+    waivers: rotation.waivers.map(({ member, claim, by, reason, at, expires, withdrawn }) => ({
       member,
       by,
       reason,
       at: iso(at),
       expires: iso(expires),
       ...(claim === undefined ? {} : { claim }),
+      ...(withdrawn === undefined ? {} : { withdrawn: { ...withdrawn, at: iso(withdrawn.at) } }),
     })),
     approvals: rotation.approvals.map(({ by, at }) => ({ by, at: iso(at) })),
     unknowns: unknownsOf(rotation),

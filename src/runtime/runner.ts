@@ -10,6 +10,7 @@ import { type Context, keyName } from "./context.ts";
 import { type Effect, effects, NotWhatWasAsked, orphaned } from "./effects.ts";
 import { resolveInventory } from "./inventory.ts";
 import { lookAt } from "./looks.ts";
+import { isNamed } from "./parties.ts";
 import type { Ports } from "./ports.ts";
 import { heldWords, passedWords } from "./words.ts";
 
@@ -36,7 +37,12 @@ export async function readLineage(ports: Pick<Ports, "journal">): Promise<Lineag
 }
 
 /** What hosts may append beside a runner. */
-const requests: ReadonlySet<Event["type"]> = new Set<Event["type"]>(["Waived", "Approved", "RevertRequested"]);
+const requests: ReadonlySet<Event["type"]> = new Set<Event["type"]>([
+  "Waived",
+  "WaiverWithdrawn",
+  "Approved",
+  "RevertRequested",
+]);
 
 const facts: ReadonlySet<Event["type"]> = new Set<Event["type"]>([
   "RunnerStarted",
@@ -154,7 +160,7 @@ export class Runner {
         this.#tell({ type: "putting back", why: move.why });
         return undefined;
       case "reverted":
-        return this.#reverted(rotation, move.why);
+        return this.#reverted(rotation, move);
       case "close":
         await this.append({ type: "RotationClosed", grade: move.grade });
         return { result: "closing", rotation };
@@ -203,7 +209,8 @@ export class Runner {
     return false;
   }
 
-  async #perform(rotation: Rotation, move: Move & { move: "perform" }): Promise<undefined> {
+  async #perform(rotation: Rotation, move: Move & { move: "perform" }): Promise<Ended | undefined> {
+    if (!isNamed(this.#ports.parties, move.step)) return this.#hold(rotation, move.stage, [this.#unnamed(move.step)]);
     if (move.confirm !== undefined && !(await this.#confirmed(move.confirm))) return undefined;
     const { op, step, stage, attempt } = move;
     await this.append({ type: "StepIntended", op, step, attempt });
@@ -224,6 +231,7 @@ export class Runner {
 
   async #readBack(rotation: Rotation, move: Move & { move: "read back" }): Promise<Ended | undefined> {
     const { op, step, stage } = move;
+    if (!isNamed(this.#ports.parties, step)) return this.#hold(rotation, stage, [this.#unnamed(step)]);
     try {
       const found = await effects[step.kind].readBack(this.#context(rotation), step, op);
       if (typeof found === "string") {
@@ -253,6 +261,17 @@ export class Runner {
       };
       return this.#hold(rotation, stage, [reason]);
     }
+  }
+
+  /** Neither on nor back: what is there now cannot be told from here, so it is left as it is. */
+  #unnamed({ kind, on }: StepRef): Reason {
+    return {
+      about: on,
+      verdict: "unknown",
+      what: `is in the plan and no longer in the manifest, so ${kind} cannot be done; it was left as it is`,
+      since: this.#ports.clock.now(),
+      release: `${on} is named in the manifest again (until this rotation has ended)`,
+    };
   }
 
   async #done(attempt: Attempt, effect: Effect, readBack: boolean): Promise<void> {
@@ -301,7 +320,7 @@ export class Runner {
       : { result: "held", rotation: rotation.id, stage, reasons };
   }
 
-  async #reverted(rotation: Rotation, why: string): Promise<Ended> {
+  async #reverted(rotation: Rotation, { why, unseen }: Move & { move: "reverted" }): Promise<Ended> {
     const generation = this.lineage.generations.get(rotation.plan.to);
     const events: Event[] = [];
     if (generation !== undefined)
@@ -311,8 +330,9 @@ export class Runner {
     await this.append(...events, { type: "RotationReverted", why });
     const failed = rotation.reverting?.by === "gyre";
     const next = failed ? nextOf(causeOf(rotation)) : {};
-    this.#tell({ type: "reverted", why, ...leftOf(rotation), ...next });
-    return { result: "put back", rotation: rotation.id, why, failed, ...next };
+    const waived = unseen === undefined ? {} : { unseen };
+    this.#tell({ type: "reverted", why, ...waived, ...leftOf(rotation), ...next });
+    return { result: "put back", rotation: rotation.id, why, failed, ...waived, ...next };
   }
 
   #context(rotation: Rotation): Context {

@@ -22,6 +22,11 @@ test("a round over all members counts them all", () => {
   expect(words(observed({}))).toBe("2/3 replicas present g4; 10.0.0.3:443 still presents g3");
 });
 
+test("a round over nobody says what that means", () => {
+  const nobody = { counts: { yes: 0, no: 0, unknown: 0 }, exceptions: [], claim: "accepted" } as const;
+  expect(words(observed(nobody))).toBe("no verifiers are known, so nothing was seen of g4");
+});
+
 test("a round over those that were missing says that it looked at no more", () => {
   const again = { covers: ["10.0.0.3:443"], counts: { yes: 0, no: 1, unknown: 0 } };
   expect(words(observed(again))).toBe("0 of the 1 replicas looked at present g4; 10.0.0.3:443 still presents g3");

@@ -1,4 +1,4 @@
-import { claims } from "../engine/claims.ts";
+import { claims, countedWords } from "../engine/claims.ts";
 import type { Event, Recorded } from "../engine/events.ts";
 import type { Generation, Instant } from "../engine/model.ts";
 import type { Lineage } from "../engine/state.ts";
@@ -65,7 +65,9 @@ function wordsFor(event: Event): string | undefined {
     case "Held":
       return `held at ${event.stage}: ${event.reasons.map((reason) => `${reason.about} ${reason.what}`).join("; ")}`;
     case "Waived":
-      return `${event.member} waived by ${event.by} until ${new Date(event.expires).toISOString()}: ${event.reason}`;
+      return `${event.member} waived${event.claim === undefined ? "" : ` for ${event.claim}`} by ${event.by} until ${new Date(event.expires).toISOString()}: ${event.reason}`;
+    case "WaiverWithdrawn":
+      return `${event.member}: waiver${event.claim === undefined ? "s" : ` for ${event.claim}`} withdrawn by ${event.by}: ${event.reason}`;
     case "Approved":
       return `approved by ${event.by}`;
     case "RevertRequested":
@@ -99,6 +101,9 @@ function observedWords(event: Event & { type: "Observed" }): string {
   const { noun, words } = claims[event.claim];
   const total = yes + no + unknown;
   // A round may look again at those alone that were missing: `0/1 replicas` would read as if there were no more.
-  const counted = event.covers === undefined ? `${yes}/${total} ${noun}` : `${yes} of the ${total} ${noun} looked at`;
-  return [`${counted} ${words} g${event.generation}`, ...exceptions].join("; ");
+  const counted =
+    event.covers === undefined
+      ? countedWords(event.claim, { yes, total }, event.generation)
+      : `${yes} of the ${total} ${noun} looked at ${words} g${event.generation}`;
+  return [counted, ...exceptions].join("; ");
 }

@@ -166,15 +166,19 @@ async function used(
   for (const generation of generations) {
     for (const { instance } of parties.sensors) {
       try {
-        const usage = await instance.usage(generation, Math.max(generation.notBefore, now - sensorReach), "who");
-        if (usage.count === 0) continue;
+        const usage = await instance.usage(generation, Math.max(generation.notBefore, now - sensorReach));
+        const { count, ours = 0 } = usage;
+        if (count + ours === 0) continue;
         found.push({
           fingerprint: generation.fingerprint,
           where: instance.place,
-          how: "used",
+          how: count > 0 ? "used" : "probed",
           credential,
           ...(usage.last === undefined ? {} : { at: usage.last }),
-          detail: `used ${usage.count} times by ${usage.from.join(", ")}`,
+          detail:
+            count > 0
+              ? `used ${times(count)} by ${usage.from.join(", ")}${ours > 0 ? `; ${ours} more by our own probes` : ""}`
+              : `by nobody but our own probes, ${times(ours)}`,
         });
       } catch (error) {
         found.push(unasked(generation.fingerprint, instance.place, "used", credential, error));
@@ -183,6 +187,8 @@ async function used(
   }
   return found;
 }
+
+const times = (count: number): string => (count === 1 ? "once" : `${count} times`);
 
 const unasked = (
   fingerprint: string,
@@ -195,6 +201,7 @@ const unasked = (
   where,
   how,
   credential,
+  unasked: true,
   detail: `could not be asked: ${error instanceof Error ? error.message : String(error)}`,
 });
 

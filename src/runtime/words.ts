@@ -1,4 +1,4 @@
-import { claims, generationOf } from "../engine/claims.ts";
+import { countedWords, generationOf } from "../engine/claims.ts";
 import { findingOf } from "../engine/finding.ts";
 import type { ClaimName, Instant, Reason, StageName } from "../engine/model.ts";
 import type { Rotation } from "../engine/state.ts";
@@ -8,7 +8,7 @@ function counted(rotation: Rotation, claim: ClaimName, now: Instant): string {
   const { counts } = findingOf(rotation, claim, now);
   const about = generationOf(claim, rotation.plan);
   const waived = counts.waived === 0 ? "" : ` (${counts.waived} waived)`;
-  return `${counts.yes}/${counts.total} ${claims[claim].noun} ${claims[claim].words} g${about}${waived}`;
+  return `${countedWords(claim, counts, about)}${waived}`;
 }
 
 /** `2/2 targets hold g4`, or what the stage's steps did. */

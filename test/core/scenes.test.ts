@@ -137,6 +137,48 @@ describe("inventory", () => {
   });
 });
 
+describe.each(["replace", "overlap"] as const)(
+  "%s: a place that the manifest calls otherwise in mid-rotation",
+  (strategy) => {
+    const renamed = (ports: Ports): Ports => {
+      const [target] = ports.parties.targets;
+      return { ...ports, parties: { ...ports.parties, targets: [{ ...target!, id: "/etc/renamed.pem" }] } };
+    };
+    const underWay = async (): Promise<World> => {
+      const reload = strategy === "replace" ? 0 : 1;
+      const world = await worldWithFirst(strategy, { diesAtReload: { replica: 1, reload, until: 15_000 } });
+      expect(await rotate(world, {})).toMatchObject({ result: "held", stage: "adopted" });
+      return world;
+    };
+    const reason = {
+      about: "/etc/shop.pem",
+      verdict: "unknown",
+      what: expect.stringContaining("no longer in the manifest"),
+      release: expect.stringContaining("/etc/shop.pem is named in the manifest again"),
+    };
+
+    it("the way back holds, changes nothing, and goes on once it is named again", async () => {
+      const world = await underWay();
+      request(world, { type: "RevertRequested", by: "ops", reason: "a test" });
+      const acts = world.acts.length;
+      expect(await rotate(world, { wrap: renamed })).toMatchObject({ result: "held", reasons: [reason] });
+      expect(world.acts).toHaveLength(acts);
+      expect(world.entries("StepFailed")).toEqual([]);
+      expect((await rotateToEnd(world)).last).toMatchObject({ result: "put back" });
+    });
+
+    it("cut off in the way back, it is not read back as something else", async () => {
+      const world = await underWay();
+      request(world, { type: "RevertRequested", by: "ops", reason: "a test" });
+      const step = { kind: "restore", on: "/etc/shop.pem", generation: 1 } as const;
+      const op = "shop/2/undo-delivered/restore//etc/shop.pem#1";
+      request(world, { type: "StepIntended", op, step, attempt: 1 });
+      expect(await rotate(world, { wrap: renamed })).toMatchObject({ result: "held", reasons: [reason] });
+      expect((await rotateToEnd(world)).last).toMatchObject({ result: "put back" });
+    });
+  },
+);
+
 describe.each(["replace", "overlap"] as const)("%s: time runs out", (strategy) => {
   it("the old one expires after it was seen refused and its key destroyed: closed all the same", async () => {
     const calm = await worldWithFirst(strategy, {});
@@ -220,6 +262,23 @@ describe("sensors", () => {
   it("without a gap the window is not prolonged", async () => {
     const world = await scene([0, 0], [0, 0]);
     expect(removedAt(world)).toBe(quietWindow);
+  });
+
+  it("a use right after adoption, written down with the second in which the window began, begins it again", async () => {
+    const world = await worldWithFirst("replace", { latency: 7 });
+    let usedAt = 0;
+    world.beforeBoundary = () => {
+      if (!rotationOf(world).passed.some(({ stage }) => stage === "adopted")) return;
+      world.beforeBoundary = undefined;
+      usedAt = world.now;
+      world.record(usedAt, world.old!.serial, undefined, "replica-0");
+    };
+    expect((await rotateToEnd(world)).last).toEqual({ result: "closed", grade: "REFUSED" });
+    const adopted = rotationOf(world).passed.find(({ stage }) => stage === "adopted")!.at;
+    expect(adopted % 1000, "the window began within a second").toBeGreaterThan(0);
+    const uses = world.entries("Observed").filter(({ event }) => event.claim === "silent" && event.counts.no > 0);
+    expect(uses, "seen, and once").toHaveLength(1);
+    expect(removedAt(world) + start).toBeGreaterThanOrEqual(usedAt + quietWindow);
   });
 
   it("a use seen by one sensor makes the other one speak for the new window too", async () => {

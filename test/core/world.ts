@@ -271,7 +271,8 @@ export class World {
       )
         return;
     }
-    this.uses.push({ at, serial, member, ...(tag === undefined ? {} : { tag }) });
+    // As access logs write it: in whole seconds.
+    this.uses.push({ at: Math.floor(at / 1000) * 1000, serial, member, ...(tag === undefined ? {} : { tag }) });
   }
 
   join(id: string): void {

@@ -189,6 +189,9 @@ test("through all commands and failures no secret is in any output, file or proc
   writeManifest({ dead });
   expect((await run(["rotate", "shop-tls", "--now", "--wait", "10s"])).code).toBe(3);
   expect((await run(["waive", "shop-tls", dead, "--reason", "still not there"])).code).toBe(0);
+  // Nor does it have the old one again: a question of its own.
+  expect((await run(["revert", "shop-tls", "--reason", "a test", "--wait", "10s"])).code).toBe(3);
+  expect((await run(["waive", "shop-tls", dead, "--reason", "nor will it be"])).code).toBe(0);
   const reverted = await run(["revert", "shop-tls", "--reason", "a test", "--wait", "10s"]);
   expect(reverted.code, reverted.said).toBe(0);
 

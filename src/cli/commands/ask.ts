@@ -6,6 +6,7 @@ import { doctorLines } from "../render/doctor.ts";
 import { planLines } from "../render/plan.ts";
 import { showLines } from "../render/show.ts";
 import { statusLines } from "../render/status.ts";
+import { unnamedDiagnosis, unnamedLines } from "../render/unnamed.ts";
 import { whoLines } from "../render/who.ts";
 import type { Session } from "../session.ts";
 
@@ -26,14 +27,19 @@ export async function status(session: Session, names: readonly string[]): Promis
     for (const name of names) knownName(name, estate.credentials);
     const all = await estate.status();
     const shown = names.length === 0 ? all : all.filter((one) => names.includes(one.name));
-    session.console.data({ credentials: shown.map(statusData) });
-    session.console.say(statusLines(shown, session.console.now(), session.console.width));
+    const { console } = session;
+    const unnamed = names.length === 0 ? await estate.unnamed() : [];
+    console.data({ credentials: shown.map(statusData), unnamed: unnamed.map(statusData) });
+    console.say([
+      ...statusLines(shown, console.now(), console.width),
+      ...unnamedLines(unnamed, console.now(), console.width),
+    ]);
     return shown.some((one) => one.problem !== undefined) ? exits.unanswered : exits.ok;
   });
 }
 
 /** The rotation under way in short: all of it is in `show`. */
-function statusData({ active, ...rest }: CredentialStatus): object {
+function statusData({ active, ...rest }: Partial<CredentialStatus>): object {
   if (active === undefined) return rest;
   const { id, digest, plannedAt, held, reverting, plan: planned } = active;
   const from = planned.from?.number;
@@ -45,7 +51,8 @@ function statusData({ active, ...rest }: CredentialStatus): object {
 
 export async function show(session: Session, name: string, flags: { evidence?: string }): Promise<ExitCode> {
   return session.withEstate(async (estate) => {
-    knownName(name, estate.credentials);
+    const unnamed = await estate.unnamed();
+    knownName(name, [...estate.credentials, ...unnamed.map((journal) => journal.name)]);
     const shown = await estate.show(name);
     if (flags.evidence !== undefined) {
       const { readEvidence } = await import("../evidence-file.ts");
@@ -95,6 +102,13 @@ export async function doctor(session: Session, name: string): Promise<ExitCode> 
       results.push({ credential: one, found });
       const shown = console.quiet ? found.filter(({ level }) => level === "problem" || level === "warning") : found;
       if (!console.quiet || shown.length > 0) console.say(doctorLines(one, shown, console.width));
+    }
+    // A rotation that nobody goes on with may be of the one that was asked about, under its old name.
+    const unnamed = (await estate.unnamed()).filter(({ active }) => name === "all" || active !== undefined);
+    for (const journal of unnamed) {
+      const found = unnamedDiagnosis(journal, console.now());
+      results.push({ credential: journal.name, found: [found] });
+      if (!console.quiet || found.level === "warning") console.say(doctorLines(journal.name, [found], console.width));
     }
     const problem = results.some(({ found }) => found.some(({ level }) => level === "problem"));
     const exit = problem ? exits.held : exits.ok;

@@ -1,5 +1,6 @@
 import type { ClaimName } from "../../engine/model.ts";
 import { GyreError } from "../../errors.ts";
+import type { Estate } from "../../runtime/api.ts";
 import { type ExitCode, exits } from "../exit.ts";
 import { wrap } from "../layout.ts";
 import { knownName } from "../names.ts";
@@ -13,14 +14,15 @@ export interface WaiveFlags {
   readonly by?: string;
   /** Milliseconds from now. */
   readonly expires: number;
-  readonly claim?: ClaimName;
+  readonly claim?: readonly ClaimName[];
+  readonly withdraw?: boolean;
 }
 
 export async function waive(session: Session, name: string, member: string, flags: WaiveFlags): Promise<ExitCode> {
   if (flags.reason.trim() === "")
     throw new GyreError({
       code: "input",
-      message: "a waiver needs a reason: it stands on the receipt; nothing was written",
+      message: "a waiver, or its end, needs a reason: it stands on the receipt; nothing was written",
       next: "--reason TEXT",
     });
   if (flags.expires === 0)
@@ -29,34 +31,47 @@ export async function waive(session: Session, name: string, member: string, flag
       message: "a waiver that expires at once waives nothing; nothing was written",
       next: "--expires 7d",
     });
-  return session.withEstate(async (estate) => {
+  return session.withEstate((estate) => {
     knownName(name, estate.credentials);
-    const by = flags.by ?? session.person;
-    const { console } = session;
-    const expires = console.now() + flags.expires;
-    await estate.waive(name, member, {
-      by,
-      reason: flags.reason,
-      expires,
-      ...(flags.claim === undefined ? {} : { claim: flags.claim }),
-    });
-    console.data({ credential: name, member, claim: flags.claim, by, reason: flags.reason, expires });
-    const what = flags.claim === undefined ? "everything asked of it" : flags.claim;
-    console.say([
-      ...wrap(
-        `${name}: ${member} is waived for ${what} by ${by} until ${momentWords(expires, console.now())}`,
-        console.width,
-        2,
-      ),
-      ...wrap(
-        `  it counts as unproven, never as proven, and stands on the receipt; to go on: ${commandWords("rotate", name)}`,
-        console.width,
-        4,
-      ),
-    ]);
-    return exits.ok;
+    return flags.withdraw === true
+      ? withdraw(session, estate, name, member, flags)
+      : accept(session, estate, name, member, flags);
   });
 }
+
+async function accept(session: Session, estate: Estate, name: string, member: string, flags: WaiveFlags) {
+  const { console } = session;
+  const { reason } = flags;
+  const by = flags.by ?? session.person;
+  const expires = console.now() + flags.expires;
+  const claims = await estate.waive(name, member, { by, reason, expires, ...named(flags) });
+  console.data({ credential: name, member, claims, by, reason, expires });
+  tell(session, [
+    `${name}: ${member} is waived for ${claims.join(", ")} by ${by} until ${momentWords(expires, console.now())}`,
+    `it counts as unproven, never as proven, and stands on the receipt; to go on: ${commandWords("rotate", name)}`,
+    `to take it back: ${commandWords("waive", name, member, "--withdraw", "--reason", "...")}`,
+  ]);
+  return exits.ok;
+}
+
+async function withdraw(session: Session, estate: Estate, name: string, member: string, flags: WaiveFlags) {
+  const { reason } = flags;
+  const by = flags.by ?? session.person;
+  const withdrawn = await estate.withdrawWaiver(name, member, { by, reason, ...named(flags) });
+  session.console.data({ credential: name, member, withdrawn, by, reason });
+  const what = withdrawn.map(({ claim }) => claim ?? "everything asked of it");
+  tell(session, [
+    `${name}: ${member} is no longer waived for ${what.join(", ")}: withdrawn by ${by}`,
+    `it must be seen like the others, and both stand on the receipt; to go on: ${commandWords("rotate", name)}`,
+  ]);
+  return exits.ok;
+}
+
+const named = ({ claim }: WaiveFlags) => (claim === undefined ? {} : { claims: claim });
+
+/** What was done, and below it what follows. */
+const tell = ({ console }: Session, [done = "", ...more]: readonly string[]): void =>
+  console.say([...wrap(done, console.width, 2), ...more.flatMap((text) => wrap(`  ${text}`, console.width, 4))]);
 
 export async function approve(session: Session, name: string, flags: { by?: string }): Promise<ExitCode> {
   return session.withEstate(async (estate) => {

@@ -1,9 +1,11 @@
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { GyreError } from "../../errors.ts";
+import type { ReceiptJudgement } from "../../receipt/verify.ts";
 import { type ExitCode, exits } from "../exit.ts";
 import { receiptLines } from "../render/receipt.ts";
 import type { Session } from "../session.ts";
+import { momentWords } from "../words.ts";
 
 export interface VerifyFlags {
   /** A key id, or a PEM file that holds the public key. */
@@ -19,18 +21,30 @@ export async function verify(session: Session, file: string, flags: VerifyFlags)
   const path = (name: string) => resolve(session.cwd, name);
   const receipt = await read(path(file), "receipt");
   const { verifyReceipt } = await import("../../receipt/verify.ts");
-  const judged = await verifyReceipt(receipt, {
+  const { console } = session;
+  const seen = await verifyReceipt(receipt, {
     ...(flags.key === undefined ? {} : { pin: await pinOf(flags.key, path) }),
     ...(flags.journal === undefined ? {} : { journal: path(flags.journal) }),
     ...(flags.log === undefined ? {} : { log: path(flags.log) }),
     ...(flags.evidence === undefined ? {} : { evidence: path(flags.evidence) }),
     ...(flags.checkpoint === undefined ? {} : { checkpoint: await read(path(flags.checkpoint), "checkpoint") }),
   });
+  const judged = { ...seen, notes: [...fromTheFuture(seen, console.now()), ...seen.notes] };
   const exit = judged.ok ? exits.ok : exits.unanswered;
-  session.console.data({ file, ...judged, exit });
-  const lines = receiptLines(file, judged, session.console.width);
-  session.console.say(session.console.quiet ? lines.slice(0, judged.ok ? 0 : 1 + judged.problems.length) : lines);
+  console.data({ file, ...judged, exit });
+  const lines = receiptLines(file, judged, console.width);
+  console.say(console.quiet ? lines.slice(0, judged.ok ? 0 : 1 + judged.problems.length) : lines);
   return exit;
+}
+
+/** Clocks of two machines differ; by more than this, one of them is wrong. */
+const clocksApart = 5 * 60_000;
+
+/** A signature says nothing of when: the date is what the signer's clock said. */
+function fromTheFuture({ statement }: ReceiptJudgement, now: number): string[] {
+  const closedAt = Date.parse(statement?.predicate.closedAt ?? "");
+  if (!(closedAt > now + clocksApart)) return [];
+  return [`dated ${momentWords(closedAt, now)}, by a clock ahead of this one: one of the two is wrong`];
 }
 
 /** Hex is a key id; anything else is a file. */

@@ -16,14 +16,30 @@ export function reasonLines(options: Options, reasons: readonly Reason[], now: I
   const lines: string[] = [];
   const add = (indent: number, text: string) =>
     lines.push(...wrap(" ".repeat(indent) + text, options.width, indent + 2));
-  const shown = reasons.slice(0, mostReasons);
-  for (const reason of shown)
-    add(10, `${reason.about === options.name ? "" : `${reason.about} `}${withAge(reason, now)}`);
-  if (reasons.length > shown.length) {
-    add(10, `and ${reasons.length - shown.length} more: ${commandWords("show", options.name, "--json")}`);
+  const told = alike(reasons);
+  const shown = told.slice(0, mostReasons);
+  const several = new Set(reasons.map(({ claim }) => claim)).size > 1;
+  for (const [reason, asked] of shown) {
+    const claim = several && asked.length > 0 ? `(${asked.join(", ")}) ` : "";
+    add(10, `${reason.about === options.name ? "" : `${reason.about} `}${claim}${withAge(reason, now)}`);
+  }
+  if (told.length > shown.length) {
+    add(10, `and ${told.length - shown.length} more: ${commandWords("show", options.name, "--json")}`);
   }
   for (const text of releases(reasons, options.name)) add(8, text);
   return lines;
+}
+
+/** What was seen of one member for several claims alike is told once, with the names of the claims. */
+function alike(reasons: readonly Reason[]): [Reason, string[]][] {
+  const told: [Reason, string[]][] = [];
+  for (const reason of reasons) {
+    const same = told.find(([other]) => other.about === reason.about && other.what === reason.what);
+    const asked = reason.claim === undefined ? [] : [reason.claim];
+    if (same === undefined) told.push([reason, asked]);
+    else same[1].push(...asked);
+  }
+  return told;
 }
 
 /** Since when, where that is not this very moment. */
@@ -35,11 +51,15 @@ function withAge(reason: Reason, now: Instant): string {
 
 function releases(reasons: readonly Reason[], name: string): string[] {
   const looked = reasons.filter((reason) => reason.verdict === "no" || reason.verdict === "unknown");
-  const members = [...new Set(looked.map((reason) => reason.about))].filter((member) => member !== name);
+  // What no look is about, such as a manifest that changed, is nothing that somebody can accept.
+  const open = looked.filter((reason) => reason.claim !== undefined && reason.about !== name);
+  const members = [...new Set(open.map((reason) => reason.about))];
+  const asked = [...new Set(open.map((reason) => reason.claim!))];
   const lines = commonReleases(looked);
-  const waive = commandWords("waive", name, members.length === 1 ? members[0]! : "MEMBER", "--reason", "...");
   if (members.length > 0) {
-    const accept = `to accept ${members.length === 1 ? "it" : "one"} by name: ${waive}`;
+    const one = [members.length === 1 ? members[0]! : "MEMBER", "--claim", asked.length === 1 ? asked[0]! : "CLAIM"];
+    const waive = commandWords("waive", name, ...one, "--reason", "...");
+    const accept = `to accept ${open.length === 1 ? "it" : "one"} by name: ${waive}${asked.length === 1 ? "" : ` (${asked.join(", ")})`}`;
     if (lines.length === 1) lines[0] = `${lines[0]}; ${accept}`;
     else lines.push(accept);
   }

@@ -51,8 +51,7 @@ function essentials(receipt: Receipt, verdict: ReceiptJudgement["verdict"], widt
   const sensors = receipt.quiet.sensors.length === 0 ? "no sensor" : count(receipt.quiet.sensors.length, "sensor");
   const waited = receipt.timeline.some(({ stage }) => stage === "quiet");
   if (waited && receipt.quiet.window > 0) add("quiet", `${spanWords(receipt.quiet.window)}, ${sensors}`);
-  for (const waiver of receipt.waivers)
-    add("waived", `${waiver.member} by ${waiver.by}: ${waiver.reason} (until ${utc(waiver.expires)})`);
+  for (const waiver of receipt.waivers) add("waived", waiverWords(waiver));
   for (const unknown of receipt.unknowns) add("unknown", `${unknown.about}: ${unknown.what}`);
   for (const failure of receipt.failures) add("failure", `${utc(failure.at)}: ${failure.message}`);
   for (const orphan of receipt.orphans)
@@ -63,6 +62,14 @@ function essentials(receipt: Receipt, verdict: ReceiptJudgement["verdict"], widt
   add("old key", `${receipt.oldKey.disposition}: ${receipt.oldKey.what}`);
   for (const gap of receipt.notProvable) add("unshown", gap);
   return lines;
+}
+
+function waiverWords({ member, claim, by, reason, expires, withdrawn }: Receipt["waivers"][number]): string {
+  const end =
+    withdrawn === undefined
+      ? `until ${utc(expires)}`
+      : `withdrawn ${utc(withdrawn.at)} by ${withdrawn.by}: ${withdrawn.reason}`;
+  return `${member}${claim === undefined ? "" : ` for ${claim}`} by ${by}: ${reason} (${end})`;
 }
 
 const utc = (timestamp: string): string => `${timestamp.slice(0, 16).replace("T", " ")} UTC`;

@@ -502,3 +502,23 @@ test("a day is not said where 23 hours are left", () => {
   const text = plainText(statusLines([{ ...status!, current: generation(4, { notAfter: noon + day - 1 }) }], noon, 80));
   expect(text).toContain("23 h");
 });
+
+test("two claims that are asked in turn are told once each, until something changes", () => {
+  const text = new RotationText({ name: "shop-tls", width: 80, quiet: false, pin: "k" });
+  const look = (claim: "presented" | "accepted", yes: number) =>
+    text.told({ type: "looked", stage: "adopted", claim, yes, total: 3, exceptions: [] }, noon).length;
+  expect([look("presented", 1), look("accepted", 1), look("presented", 1), look("accepted", 1)]).toEqual([1, 1, 0, 0]);
+  expect([look("accepted", 2), look("presented", 1)]).toEqual([1, 0]);
+});
+
+test("what was seen of a member for two claims alike is told once, with both", () => {
+  const refused = { ...stillPresents("10.0.0.3:443"), what: "connection refused" };
+  const lines = told(
+    [],
+    { result: "held", rotation, stage: "adopted", reasons: [refused, { ...refused, claim: "accepted" }] },
+    80,
+  );
+  expect(plainText(lines).match(/connection refused/g)).toHaveLength(1);
+  expect(plainText(lines)).toContain("10.0.0.3:443 (presented, accepted) connection refused");
+  expect(plainText(lines)).toContain("gyre waive shop-tls 10.0.0.3:443 --claim CLAIM --reason ...");
+});

@@ -1,5 +1,5 @@
-import { claims, generationOf } from "../../engine/claims.ts";
-import type { ClaimName, Instant, Plan, Reason, StageName } from "../../engine/model.ts";
+import { countedWords, generationOf } from "../../engine/claims.ts";
+import type { Instant, Plan, Reason, StageName } from "../../engine/model.ts";
 import type { Outcome, Progress } from "../../runtime/api.ts";
 import { wrap } from "../layout.ts";
 import { bad, bold, dim, good, held } from "../paint.ts";
@@ -33,6 +33,8 @@ export class RotationText {
   #doing = "";
   #waitingUntil: Instant | undefined;
   #lastSaid = "";
+  /** By claim: a stage that asks several asks them in turn. */
+  readonly #lastLooks = new Map<string, string>();
   #ended = false;
   /** An effect has been reported: an error from here on is not "nothing happened". */
   begun = false;
@@ -93,6 +95,7 @@ export class RotationText {
       case "passed":
         this.#enter(undefined, "");
         this.#lastSaid = "";
+        this.#lastLooks.clear();
         // The plan is the headline, and the last stage is told with its grade.
         if (progress.stage === "planned" || progress.stage === "closed") return [];
         return this.#line(good("ok"), progress.stage, progress.words);
@@ -108,14 +111,7 @@ export class RotationText {
       case "reverted":
         this.#ended = true;
         return [
-          ...this.#line(
-            good("ok"),
-            "put back",
-            progress.left ??
-              (this.#plan?.from === undefined
-                ? "nothing of it is left"
-                : `g${this.#plan.from.number} is in place and was seen there`),
-          ),
+          ...this.#line(good("ok"), "put back", progress.left ?? backWords(this.#plan, progress.unseen ?? [])),
           ...(progress.next === undefined
             ? []
             : this.#wrap(`${" ".repeat(indents.stage)}next: ${progress.next}`, indents.reason)),
@@ -146,12 +142,13 @@ export class RotationText {
   }
 
   #looked(progress: Progress & { type: "looked" }): string[] {
-    const words = countWords(progress, this.#plan);
+    const { claim, yes, total } = progress;
+    const words = countedWords(claim, { yes, total }, this.#plan === undefined ? 0 : generationOf(claim, this.#plan));
     this.#enter(progress.stage, words);
-    const said = `${progress.claim} ${words}`;
+    const said = words + progress.exceptions.map(({ member }) => member).join(", ");
     // All said yes: the line of the passed stage says it next. The same as before: nothing new.
-    if (progress.yes === progress.total || said === this.#lastSaid) return [];
-    this.#lastSaid = said;
+    if ((progress.yes === progress.total && progress.total > 0) || said === this.#lastLooks.get(claim)) return [];
+    this.#lastLooks.set(claim, said);
     return this.#line("..", progress.stage, words + notYet(progress.exceptions.map((exception) => exception.member)));
   }
 
@@ -215,18 +212,18 @@ export class RotationText {
   }
 }
 
+function backWords(plan: Plan | undefined, unseen: readonly string[]): string {
+  if (plan?.from === undefined) return "nothing of it is left";
+  const old = `g${plan.from.number}`;
+  return unseen.length === 0
+    ? `${old} is in place and was seen there`
+    : `${old} was put back; waived, so not seen to have it: ${unseen.join(", ")}`;
+}
+
 function headline(plan: Plan, resumed: boolean): string {
   const move = plan.from === undefined ? `-> g${plan.to}` : `g${plan.from.number} -> g${plan.to}`;
   const how = plan.from === undefined ? "first issue" : plan.strategy;
   return `${bold(plan.credential)}  ${move}   ${how}${resumed ? dim(", taken up again") : ""}`;
-}
-
-/** `2/3 replicas present g4`. */
-function countWords(looked: { claim: ClaimName; yes: number; total: number }, plan: Plan | undefined): string {
-  const claim = claims[looked.claim];
-  const noun = looked.total === 1 ? claim.noun.replace(/s$/, "") : claim.noun;
-  const generation = plan === undefined ? "" : ` g${generationOf(looked.claim, plan)}`;
-  return `${looked.yes}/${looked.total} ${noun} ${claim.words}${generation}`;
 }
 
 function notYet(members: readonly string[]): string {

@@ -57,7 +57,13 @@ function rotationLines(
   lines.push(...timelineLines(own, width));
   for (const waiver of rotation.waivers) {
     const about = waiver.claim === undefined ? "" : ` for ${waiver.claim}`;
-    const until = waiver.expires <= now ? "expired" : `until ${minuteWords(waiver.expires)} UTC`;
+    const { withdrawn } = waiver;
+    const until =
+      withdrawn !== undefined
+        ? `withdrawn ${minuteWords(withdrawn.at)} UTC by ${withdrawn.by}: ${withdrawn.reason}`
+        : waiver.expires <= now
+          ? "expired"
+          : `until ${minuteWords(waiver.expires)} UTC`;
     add(`  waived  ${waiver.member}${about} by ${waiver.by}: ${waiver.reason} (${until})`);
   }
   for (const approval of rotation.approvals) add(`  approved by ${approval.by} for plan ${short(approval.plan)}`);

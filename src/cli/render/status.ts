@@ -39,7 +39,10 @@ function leftWords(status: CredentialStatus, now: Instant): string {
   return left > 0 ? spanWords(left) : bad("expired");
 }
 
-export function stateWords(status: CredentialStatus, now: Instant): string {
+export function stateWords(
+  status: Pick<CredentialStatus, "active" | "problem" | "lastClosed" | "current" | "unread">,
+  now: Instant,
+): string {
   if (status.problem !== undefined) return bad("unreadable");
   const { active } = status;
   if (active !== undefined) {

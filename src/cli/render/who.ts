@@ -26,7 +26,7 @@ export function whoLines(asked: string, found: readonly Whereabouts[], now: Inst
       const when = place.at === undefined ? "" : ` (${relativeWords(place.at, now)})`;
       lines.push(
         ...wrap(
-          `  ${place.how.padEnd(11)}${place.where}${place.detail === "" ? "" : `: ${place.detail}`}${when}`,
+          `  ${(place.unasked === true ? "unclear" : place.how).padEnd(11)}${place.where}${place.detail === "" ? "" : `: ${place.detail}`}${when}`,
           width,
           13,
         ),

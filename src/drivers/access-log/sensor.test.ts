@@ -87,6 +87,16 @@ describe("usage", () => {
     expect(await usage()).toEqual(silent);
   });
 
+  it("leaves out and counts every probe of a Gyre where nobody says which are ours", async () => {
+    write(
+      ...[before, line({ at: since + 1, agent: "gyre-probe/shop.7.abc" }), line({ at: since + 2 })],
+      ...[line({ at: since + 3, agent: "gyre-probe/doctor12.ab" }), line({ at: since + 4, agent: "gyre-probes/1" })],
+    );
+    expect(await sensor().usage(old, since)).toMatchObject({ count: 2, ours: 2, last: since + 4 });
+    expect(await usage()).toMatchObject({ count: 3 });
+    expect(await usage()).not.toHaveProperty("ours");
+  });
+
   it("counts a probe of another rotation, and one that only looks like ours", async () => {
     write(
       before,

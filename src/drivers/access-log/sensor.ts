@@ -77,7 +77,7 @@ async function findProbe(path: string, server: AccessLogSettings["server"], tag:
 interface Question {
   readonly of: Named;
   readonly since: number;
-  readonly ours: string;
+  readonly ours: string | undefined;
   readonly clock: number;
   readonly now: number;
 }

@@ -11,8 +11,8 @@ export interface FoldQuestion {
   readonly of: Named;
   /** Milliseconds by our clock. */
   readonly since: number;
-  /** The tag our own probes begin with. */
-  readonly ours: string;
+  /** The tag our own probes begin with; undefined: whatever Gyre sent them. */
+  readonly ours: string | undefined;
   /** Server clock minus ours. */
   readonly clock: number;
   readonly now: number;
@@ -27,6 +27,7 @@ export class UsageFold {
   readonly #names = new Map<string, string>();
   readonly #from = new Set<string>();
   #count = 0;
+  #ours = 0;
   #succeeded = 0;
   #last: number | undefined;
   #gap: { until: number; why: string } | undefined;
@@ -87,6 +88,7 @@ export class UsageFold {
   usage(): Usage {
     return {
       ...{ count: this.#count, succeeded: this.#succeeded, from: [...this.#from].slice(0, mostFrom) },
+      ...(this.#question.ours === undefined ? { ours: this.#ours } : {}),
       ...(this.#last === undefined ? {} : { last: this.#last }),
       ...(this.#gap === undefined ? {} : { gap: this.#gap.why, gapUntil: this.#gap.until }),
     };
@@ -102,7 +104,10 @@ export class UsageFold {
     }
     const time = line.use.time - this.#question.clock;
     this.#oldest = Math.min(this.#oldest, time);
-    if (time >= this.#question.since && this.#isUse(line.use)) this.#add(line.use, time);
+    if (time >= this.#question.since && this.#isUse(line.use)) {
+      if (this.#isOurs(line.use)) this.#ours++;
+      else this.#add(line.use, time);
+    }
     return { time, ended: line.use.ended };
   }
 
@@ -117,9 +122,13 @@ export class UsageFold {
    */
   #isUse(use: Use): boolean {
     if (!use.verified || use.serial === "" || use.serial !== this.#serial) return false;
-    const { ours } = this.#question;
-    if (use.userAgent === `gyre-probe/${ours}` || use.userAgent.startsWith(`gyre-probe/${ours}.`)) return false;
     return this.#comparable(use.issuer) === this.#issuer;
+  }
+
+  #isOurs({ userAgent }: Use): boolean {
+    const { ours } = this.#question;
+    if (ours === undefined) return userAgent.startsWith("gyre-probe/");
+    return userAgent === `gyre-probe/${ours}` || userAgent.startsWith(`gyre-probe/${ours}.`);
   }
 
   #comparable(issuer: string): string {
