@@ -3,7 +3,9 @@ import { accessLogSettings } from "./access-log/settings.ts";
 import { targetSettings, trustStoreSettings } from "./files/settings.ts";
 import { auditLogSettings } from "./kubernetes/audit-settings.ts";
 import { csrSettings } from "./kubernetes/csr-settings.ts";
+import { kubeconfigPresenterSettings, kubeconfigSettings } from "./kubernetes/kubeconfig-settings.ts";
 import { groupBindingSettings } from "./kubernetes/rbac-settings.ts";
+import { caBundleSettings, configMapSettings, secretSettings } from "./kubernetes/secret-settings.ts";
 import { apiVerifierSettings } from "./kubernetes/verifier-settings.ts";
 import { localCaSettings, selfSignedSettings } from "./local-ca/settings.ts";
 import { presenterSettings, verifierSettings } from "./tls/settings.ts";
@@ -68,6 +70,24 @@ export const catalogue = [
     reads: ["keystore.password.file", "reload.pidFile"],
   },
   {
+    key: "secret",
+    driver: "kubernetes-secret",
+    role: "target",
+    settings: secretSettings,
+    beside: ["reload"],
+    writes: [],
+    reads: ["reload.pidFile"],
+  },
+  {
+    key: "kubeconfig",
+    driver: "kubeconfig",
+    role: "target",
+    settings: kubeconfigSettings,
+    beside: ["reload"],
+    writes: ["file", "material.certificate", "material.privateKey", "material.ca"],
+    reads: ["reload.pidFile"],
+  },
+  {
     key: "files",
     driver: "files",
     role: "trustStore",
@@ -75,6 +95,24 @@ export const catalogue = [
     beside: ["validate", "reload"],
     writes: ["bundle", "crl", "truststore.path"],
     reads: ["truststore.password.file", "reload.pidFile"],
+  },
+  {
+    key: "configMap",
+    driver: "kubernetes-configmap",
+    role: "trustStore",
+    settings: configMapSettings,
+    beside: ["reload"],
+    writes: [],
+    reads: ["reload.pidFile"],
+  },
+  {
+    key: "caBundle",
+    driver: "kubernetes-ca-bundle",
+    role: "trustStore",
+    settings: caBundleSettings,
+    beside: [],
+    writes: [],
+    reads: [],
   },
   {
     key: "groupBinding",
@@ -93,6 +131,15 @@ export const catalogue = [
     beside: [],
     writes: [],
     reads: ["roots"],
+  },
+  {
+    key: "kubeconfig",
+    driver: "kubeconfig",
+    role: "presenter",
+    settings: kubeconfigPresenterSettings,
+    beside: [],
+    writes: [],
+    reads: ["file"],
   },
   {
     key: "mutualTls",

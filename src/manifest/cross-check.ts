@@ -53,6 +53,7 @@ export function crossCheck(drafts: readonly Draft[]): void {
   const clusters = drafts.flatMap((d) => (d.kind === "Cluster" && d.name !== undefined ? [d.name] : []));
   uniqueNames(drafts);
   uniquePaths(drafts);
+  uniqueSecrets(drafts);
   for (const draft of drafts) {
     if (draft.kind === "Issuer") checkIssuer(draft);
     if (draft.kind === "Credential") checkCredential(draft, issuers);
@@ -94,6 +95,30 @@ function uniquePaths(drafts: readonly Draft[]): void {
         if (known && !(known.shared && shared)) report(draft, place, `the same path is written by ${known.where}`);
         else if (!known) writers.set(file, { shared, where: whereIs(draft, place) });
       }
+    }
+}
+
+/** A Secret says which op wrote it, once; a kubeconfig says so in itself, so several may lie in one Secret by their keys. */
+function uniqueSecrets(drafts: readonly Draft[]): void {
+  const writers = new Map<string, string>();
+  for (const draft of drafts)
+    for (const [i, entry] of (draft.kind === "Credential" ? (draft.spec.deliver ?? []) : []).entries()) {
+      if (entry.key === "files") continue;
+      const { secret } = entry.settings as {
+        secret?: { cluster: string; namespace: string; name: string; key: string };
+      };
+      const whole = entry.key === "secret" ? entry.settings : secret;
+      if (whole === undefined) continue;
+      const place = JSON.stringify([
+        whole.cluster,
+        whole.namespace,
+        whole.name,
+        entry.key === "secret" ? "" : secret!.key,
+      ]);
+      const path = ["spec", "deliver", i, entry.key, ...(entry.key === "secret" ? [] : ["secret"])];
+      const known = writers.get(place);
+      if (known !== undefined) report(draft, [...path, "name"], `the same Secret is written by ${known}`);
+      else writers.set(place, whereIs(draft, path));
     }
 }
 
@@ -289,7 +314,7 @@ function checkProve(draft: Credential): void {
     });
   for (const [i, entry] of prove.entries()) {
     const path = ["spec", "prove", i, entry.key];
-    const needs = entry.role === "presenter" ? "server" : "client";
+    const needs = entry.role === "presenter" && entry.key !== "kubeconfig" ? "server" : "client";
     if (issue && entry.role !== "sensor" && !issue.usages.includes(needs))
       report(
         draft,
@@ -299,7 +324,7 @@ function checkProve(draft: Credential): void {
           next: `add ${needs} to spec.issue.usages (${whereIs(draft, ["spec", "issue", "usages"])}), or take this entry out`,
         },
       );
-    if (issue && entry.role === "presenter" && issue.usages.includes("server"))
+    if (issue && entry.role === "presenter" && entry.key === "tls" && issue.usages.includes("server"))
       checkServerName(draft, [...path, "serverName"], entry.settings.serverName, issue);
     if (entry.role === "sensor") checkSensor(draft, path, entry.settings);
   }
@@ -365,7 +390,11 @@ function checkSensor(draft: Credential, path: Path, settings: DriverEntry<"senso
 }
 
 /** What a trust store of each driver can make verifiers refuse by. */
-const REFUSED_BY: Readonly<Record<string, "pins" | "group">> = { files: "pins", "kubernetes-rbac": "group" };
+const REFUSED_BY: Readonly<Record<string, "pins" | "group">> = {
+  files: "pins",
+  "kubernetes-configmap": "pins",
+  "kubernetes-rbac": "group",
+};
 const WAYS = {
   pins: { entry: "files", where: "the files that list the accepted certificates" },
   group: { entry: "groupBinding", where: "the role that each generation's group is bound to" },
@@ -420,7 +449,7 @@ function checkRefusals(draft: Credential, issuer: Issuer | undefined): void {
           allowed: "bundle, truststore",
         },
       );
-  if (selfSigned && !offered.has("pins"))
+  if (selfSigned && !offered.has("pins") && !trust.some((entry) => entry.driver === "kubernetes-ca-bundle"))
     report(
       draft,
       ["spec"],
@@ -468,7 +497,7 @@ function checkGroups(draft: Credential, issuer: Issuer | undefined): void {
 
 function checkTargets(draft: Credential): void {
   for (const [i, entry] of (draft.spec.deliver ?? []).entries()) {
-    const { mode } = entry.settings;
+    const mode = "mode" in entry.settings ? entry.settings.mode : undefined;
     if (mode !== undefined && (Number.parseInt(mode, 8) & 0o007) !== 0)
       report(
         draft,

@@ -3,7 +3,18 @@ import { nearest } from "./nearest.ts";
 import type { RawProblem } from "./problem.ts";
 import { descriptionAt, fieldsAt, ownersOf, schemaAt } from "./schema-walk.ts";
 import type { Source } from "./source.ts";
-import { at, fieldText, hide, type Mapping, type Path, plain, SECRET_KEY, spanAt, type Tree } from "./tree.ts";
+import {
+  at,
+  fieldText,
+  hide,
+  type Mapping,
+  namesSecret,
+  type Path,
+  plain,
+  SECRET_KEY,
+  spanAt,
+  type Tree,
+} from "./tree.ts";
 
 type Issue = z.core.$ZodIssue;
 
@@ -187,7 +198,9 @@ function seen(value: Tree, source: Source, path: Path): string | undefined {
   if (value.kind === "sequence") return value.items.length === 0 ? "an empty list" : "a list";
   if (value.from.length > 0) return `the value of ${value.from.join(", ")}`;
   if (value.value === null) return "no value";
-  const secret = path.some((part) => typeof part === "string" && SECRET_KEY.test(part));
+  const secret = path.some(
+    (part, i) => typeof part === "string" && SECRET_KEY.test(part) && !namesSecret(part, i < path.length - 1),
+  );
   const masked = source.secrets.some((s) => s.from < value.span.to && s.to > value.span.from);
   if (secret || masked) return `a ${typeof value.value === "string" ? "text" : typeof value.value} (not shown)`;
   if (typeof value.value !== "string")

@@ -230,6 +230,16 @@ function entryOf<R extends DriverRole>(roles: readonly R[], description: string)
     .refine((given) => keys.filter((key) => given[key] !== undefined).length === 1, {
       message: keys.length === 1 ? `\`${keys[0]}\` is missing` : `give exactly one of ${keys.join(", ")}`,
     })
+    .check((context) => {
+      const driver = drivers.find((d) => context.value[d.key] !== undefined);
+      const besides = new Set(drivers.flatMap(({ beside }) => beside));
+      for (const field of besides)
+        if (driver !== undefined && context.value[field] !== undefined && !driver.beside.includes(field))
+          context.issues.push({
+            ...{ code: "custom", input: context.value, path: [field] },
+            message: `${driver.key} has no ${field}: only ${drivers.filter((d) => d.beside.includes(field)).map((d) => d.key)} has`,
+          });
+    })
     .meta({ description, oneOf: keys.map((key) => ({ required: [key] })) })
     .transform((given) => {
       const driver = drivers.find((d) => given[d.key] !== undefined)!;

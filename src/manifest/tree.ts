@@ -202,7 +202,7 @@ function mappingOf(node: YAMLMap, reading: Reading, open: readonly Node[], path:
     }
     const known = entries.get(name);
     const value = isNode(pair.value) ? treeOf(pair.value, reading, open, [...path, name]) : nullAt(key);
-    if (SECRET_KEY.test(name)) hide(value, reading.source);
+    if (SECRET_KEY.test(name) && !namesSecret(name, value.kind === "mapping")) hide(value, reading.source);
     if (known) {
       const { line } = position(reading.source, known.key.from);
       broken(
@@ -270,6 +270,8 @@ export function substitute(text: string, environment: Environment): Filled {
 
 /** Field names whose values are never shown, whether the schema knows them or not. `privateKey` is a path here. */
 export const SECRET_KEY = /pass|secret|token|credentials?$|^key$|pem$/i;
+/** A `secret` that is a mapping names a Secret of Kubernetes: what that holds is not in the manifest. */
+export const namesSecret = (name: string, isMapping: boolean): boolean => name === "secret" && isMapping;
 
 /** Masks every scalar under `tree`; a `{ file: … }` reference is a path and stays readable. */
 export function hide(tree: Tree, source: Source): void {

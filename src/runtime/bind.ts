@@ -5,7 +5,11 @@ import { createFilesTrustStore } from "../drivers/files/trust-store.ts";
 import { createKubernetesAuditSensor } from "../drivers/kubernetes/audit-sensor.ts";
 import { Cluster, type ClusterByName } from "../drivers/kubernetes/cluster.ts";
 import { createCsrIssuer } from "../drivers/kubernetes/csr.ts";
+import { createKubeconfigPresenter } from "../drivers/kubernetes/kubeconfig-presenter.ts";
+import { createKubeconfigTarget } from "../drivers/kubernetes/kubeconfig-target.ts";
 import { createGroupBindings } from "../drivers/kubernetes/rbac.ts";
+import { createSecretTarget } from "../drivers/kubernetes/secret-target.ts";
+import { createCaBundleStore, createConfigMapStore } from "../drivers/kubernetes/secret-trust.ts";
 import { createApiVerifier } from "../drivers/kubernetes/verifier.ts";
 import { openLocalCa } from "../drivers/local-ca/local-ca.ts";
 import { type LookedAt, lookAtLocalCa } from "../drivers/local-ca/look.ts";
@@ -43,9 +47,18 @@ type Constructors = {
 
 /** The constructor behind every row of the catalogue. */
 const constructors: Constructors = {
-  target: { files: createFilesTarget },
-  trustStore: { files: createFilesTrustStore, "kubernetes-rbac": createGroupBindings },
-  presenter: { tls: createTlsPresenter },
+  target: {
+    files: createFilesTarget,
+    "kubernetes-secret": createSecretTarget,
+    kubeconfig: createKubeconfigTarget,
+  },
+  trustStore: {
+    files: createFilesTrustStore,
+    "kubernetes-rbac": createGroupBindings,
+    "kubernetes-configmap": createConfigMapStore,
+    "kubernetes-ca-bundle": createCaBundleStore,
+  },
+  presenter: { tls: createTlsPresenter, kubeconfig: createKubeconfigPresenter },
   verifier: { tls: createTlsVerifier, "kubernetes-api": createApiVerifier },
   sensor: { "access-log": createAccessLogSensor, "kubernetes-audit": createKubernetesAuditSensor },
 };

@@ -34,7 +34,8 @@ export const kubeconfigSettings = z
     }),
     cluster: clusterName.meta({ description: "Name of the Cluster document whose CA the kubeconfig gets" }),
     server: z
-      .url({ protocol: /^https$/ })
+      .string()
+      .regex(/^https:\/\/[^\s/]+(\/\S*)?$/, "an address such as https://10.0.0.1:6443")
       .optional()
       .meta({ description: "Where its cluster is, such as https://10.0.0.1:6443; needed to make what is missing" }),
     user: z.string().min(1).optional().meta({ description: "Name of the user entry where it is made; default gyre" }),
@@ -53,10 +54,9 @@ export const kubeconfigSettings = z
   })
   .refine(onePlace, onePlaceMessage)
   .refine((s) => s.material === "embedded" || s.file !== undefined, {
-    message: "a kubeconfig in a Secret has no files beside it",
-    path: ["material"],
+    message: "material in files goes with file: a Secret has none beside it",
   })
-  .refine((s) => s.mode === undefined || s.file !== undefined, { message: "only a file has a mode", path: ["mode"] })
+  .refine((s) => s.mode === undefined || s.file !== undefined, { message: "mode goes with file: a Secret has none" })
   .meta({ description: "The user of one context of a kubeconfig, with the cluster's CA" });
 export type KubeconfigSettings = z.output<typeof kubeconfigSettings>;
 

@@ -56,11 +56,9 @@ export const secretSettings = z
   })
   .refine((s) => (s.layout === "opaque") === (s.keys !== undefined), {
     message: "layout: opaque goes with keys, and keys with layout: opaque",
-    path: ["keys"],
   })
   .refine((s) => s.layout === "tls" || s.caKey === undefined, {
-    message: "with layout: opaque the roots' key is keys.ca",
-    path: ["caKey"],
+    message: "with layout: opaque the roots go to keys.ca, and caKey goes with layout: tls",
   })
   .refine((s) => s.caKey !== "tls.crt" && s.caKey !== "tls.key", {
     message: "another key than tls.crt and tls.key",
@@ -102,8 +100,7 @@ export const caBundleSettings = z
     message: `give exactly one of ${registered.join(", ")}`,
   })
   .refine((s) => s.apiService === undefined || s.webhook === undefined, {
-    message: "an APIService has no webhooks",
-    path: ["webhook"],
+    message: "an APIService has no webhooks: take `webhook` out",
   })
   .meta({ description: "The caBundle of a webhook configuration or an APIService" });
 export type CaBundleSettings = z.output<typeof caBundleSettings>;

@@ -21,7 +21,8 @@ export const presenters: Check = async (patient) => {
       const roots = foreign ? "" : (patient.parties.issuer.instance.roots?.() ?? "");
       const result = await bound.instance.probe(member, roots, patient.step);
       const index = patient.parties.presenters.indexOf(bound);
-      const { serverName } = patient.manifest.presenters[index]!.settings;
+      const { settings } = patient.manifest.presenters[index]!;
+      const serverName = "serverName" in settings ? settings.serverName : undefined;
       const clock = await clockOf(patient, member, bound.instance.clock);
       return [...judge(at, id, result, serverName, patient), ...clockTrouble(at, clock, patient)];
     } catch (error) {
@@ -40,7 +41,13 @@ async function clockOf(
   return clock?.(member, step).catch(() => undefined);
 }
 
-function judge(at: string, id: string, result: ProbeResult, serverName: string, patient: Patient): Diagnosis[] {
+function judge(
+  at: string,
+  id: string,
+  result: ProbeResult,
+  serverName: string | undefined,
+  patient: Patient,
+): Diagnosis[] {
   const { found, lineage, manifest, clock } = patient;
   if (result.saw !== "presented") {
     const why = result.saw === "unknown" ? result.why : result.saw;
@@ -64,11 +71,17 @@ function judge(at: string, id: string, result: ProbeResult, serverName: string, 
         `gyre rotate ${manifest.name} delivers a whole chain`,
       ),
     ];
+  const good = ok(
+    at,
+    `presents g${found.generation.number}, ${sayMillis(found.generation.notAfter - clock.now())} left`,
+  );
+  // A client is not checked by a host name.
+  if (serverName === undefined) return [good];
   const wanted = isIP(serverName) === 0 ? `DNS:${serverName}` : `IP:${serverName}`;
   const names = parseCertificates(found.open.certificate)[0]?.names ?? [];
   if (!covers(names, wanted)) {
     const what = `presents g${found.generation.number}, which is not for ${serverName} but for ${names.join(", ") || "nobody"}`;
     return [problem(at, what, "correct serverName, or the names of the credential")];
   }
-  return [ok(at, `presents g${found.generation.number}, ${sayMillis(found.generation.notAfter - clock.now())} left`)];
+  return [good];
 }
