@@ -149,8 +149,8 @@ export interface TrustStore {
   /** Undoes the first `put` of all: `read` gives `absent` again. Compare-and-swap; repeats safely. */
   remove?(expected: Version, step: Step): Promise<void>;
   reload?(step: Step): Promise<string>;
-  /** Whether this certificate (PEM) can be listed and taken out again at all; absent: every one can. */
-  canList?(certificate: string): boolean;
+  /** Whether a certificate of this subject can be listed and taken out again at all; absent: every one can. */
+  canList?(subject: string): boolean;
   /** Throws what would stop a put, found by looking only. */
   check?(): Promise<void>;
 }

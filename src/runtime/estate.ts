@@ -37,6 +37,15 @@ import { whereabouts } from "./who.ts";
 export const openEstate: OpenEstate = async ({ manifests, stateDirectory, env }) =>
   new FileEstate(await loadManifests([...manifests], env), resolve(stateDirectory), systemClock);
 
+/** A generation from before its trust stores were used may be one that none of them can take out. */
+function unlistableBy({ trustStores }: Parties, current: Generation | undefined): { unlistable?: string } {
+  const store = trustStores.find(({ instance }) => current && instance.canList?.(current.subject) === false);
+  if (current === undefined || store === undefined) return {};
+  return {
+    unlistable: `g${current.number} (${current.subject}) was made before ${store.id} and cannot be taken out of it`,
+  };
+}
+
 /** Estate on files: one directory per credential for its journal and lock; evidence, secrets and receipts are shared. */
 export class FileEstate implements Estate {
   readonly stateDirectory: string;
@@ -303,6 +312,7 @@ export class FileEstate implements Estate {
         targets: await versionsOf(parties),
         trustStores: await storeVersionsOf(parties),
         pinned: manifest.strategy === "overlap",
+        ...unlistableBy(parties, current),
         presenters: partiesOf(parties.presenters),
         verifiers: partiesOf(parties.verifiers),
         sensors: partiesOf(parties.sensors),

@@ -261,16 +261,23 @@ async function lookRefused(context: LookContext, id: string, step: Step): Promis
   const { plan } = context.rotation;
   const before = await probe(context, id, step, plan.from!.number);
   if (before.result.saw === "accepted") return no(id, `still accepts g${plan.from!.number}`, { C: before.result });
-  if (before.result.saw !== "refused") return unknown(id, before.look.sighting.what, { C: before.result });
+  const { saw } = before.result;
+  const denies = saw === "denied" && deniesOnly(context, id);
+  if (saw !== "refused" && !denies) return unknown(id, before.look.sighting.what, { C: before.result });
   const after = await probe(context, id, step, plan.to);
   const seen = { C: before.result, D: after.result };
-  if (after.result.saw === "accepted")
-    return { ...yes(id, seen), sighting: { member: id, saw: "yes", what: "", code: before.result.code } };
+  if (after.result.saw === "accepted") return yes(id, seen);
   return unknown(
     id,
-    `refuses g${plan.from!.number}, but does not accept g${plan.to} either (${wordsOf(after.result)}): an outage or an expired CRL, no proof`,
+    `${denies ? "denies" : "refuses"} g${plan.from!.number}, but does not accept g${plan.to} either (${wordsOf(after.result)}): an outage or an expired CRL, no proof`,
     seen,
   );
+}
+
+/** A denial is what this verifier was said to be able to; from one that should refuse, it is less than was promised. */
+function deniesOnly({ rotation, resolved }: LookContext, id: string): boolean {
+  const of = resolved.verifiers.get(id)?.bound.id;
+  return rotation.plan.verifiers.find((party) => party.id === of)?.facts.denies === true;
 }
 
 async function lookDrained(context: LookContext, id: string, step: Step): Promise<Look> {

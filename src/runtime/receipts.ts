@@ -300,11 +300,13 @@ function verdictsOf(rotation: Rotation, closedAt: Instant): ReceiptVerdict[] {
       const waived = waivedMembers(rotation, claim, gradedAt).has(member.id);
       // A later round may have looked at others only.
       const evidence = rotation.rounds.find((round) => round.seq === seen?.seq)?.evidence;
+      const denies = rotation.plan.verifiers.find(({ id }) => id === member.of)?.facts.denies === true;
+      const verdict = (graded === "refused" && denies ? "denied" : graded) as ReceiptVerdict["verdict"];
       return {
         member: member.id,
-        verdict: waived ? "waived" : seen?.saw !== "yes" ? "unknown" : (graded as ReceiptVerdict["verdict"]),
+        verdict: waived ? "waived" : seen?.saw !== "yes" ? "unknown" : verdict,
         at: iso(seen?.at ?? closedAt),
-        what: waived ? "waived by name" : wordsOfVerdict(graded, claim, rotation, seen?.code),
+        what: waived ? "waived by name" : wordsOfVerdict(verdict, claim, rotation, seen?.code),
         ...(evidence === undefined ? {} : { evidence }),
       };
     }),
@@ -330,8 +332,10 @@ function superseding(rotation: Rotation): ReceiptVerdict[] {
 const stageClaims = (rotation: Rotation, name: StageName) =>
   strategies[rotation.plan.strategy].find((stage) => stage.name === name)?.claims(rotation.plan) ?? [];
 
-function wordsOfVerdict(stage: string, claim: string, { plan }: Rotation, code: string | undefined): string {
-  if (stage === "refused")
+function wordsOfVerdict(verdict: string, claim: string, { plan }: Rotation, code: string | undefined): string {
+  if (verdict === "denied")
+    return `knows g${plan.from?.number} still and denies it everything, and accepted g${plan.to} right after`;
+  if (verdict === "refused")
     return `refused g${plan.from?.number}${code === undefined ? "" : ` (${code})`} and accepted g${plan.to} right after`;
   return claim === "presented" ? `presents g${plan.to} on a full handshake` : `accepts g${plan.to}`;
 }
@@ -387,6 +391,8 @@ function notProvable({ plan, left, end, inventory }: Rotation): string[] {
     found.push(
       `g${plan.from.number} was not seen refused: ${plan.grade.why}. Whoever holds its key can use it until ${until}`,
     );
+  if (end?.how === "closed" && end.grade === "DENIED")
+    found.push(`that g${plan.from.number} is refused: ${plan.grade.why}`);
   if (plan.revoke && plan.sensors.length === 0)
     found.push(
       `that nobody used g${plan.from.number} in the quiet window: no sensor is declared, so the window is a time bound`,

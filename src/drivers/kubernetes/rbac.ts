@@ -119,9 +119,8 @@ class GroupBindings implements TrustStore {
   }
 
   /** Only what has a group of its own can be denied: a certificate from before may be of a group that others need. */
-  canList(certificate: string): boolean {
-    const [leaf] = parseCertificates(certificate);
-    return leaf !== undefined && this.#ownGroups(leaf).length === 1;
+  canList(subject: string): boolean {
+    return this.#ownGroups({ subject }).length === 1;
   }
 
   async check(): Promise<void> {
@@ -137,7 +136,7 @@ class GroupBindings implements TrustStore {
       });
   }
 
-  #ownGroups(certificate: Certificate): string[] {
+  #ownGroups(certificate: Pick<Certificate, "subject">): string[] {
     const [before = "", after = ""] = this.#settings.group.split(generationMark);
     return organizationsOf(certificate).filter(
       (one) =>
