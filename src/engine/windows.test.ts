@@ -159,6 +159,15 @@ describe("freezes", () => {
   test.each(rows)("%s", (_, freeze, start, end) => {
     expect(edges(freeze)).toEqual({ start: at(start), end: at(end) });
   });
+
+  test("a day the zone skipped freezes nothing and is no mistake; two equal times are one", () => {
+    const skipped = readRules({ freezes: [{ from: "2011-12-30", to: "2011-12-30", zone: "Pacific/Apia" }] });
+    expect(skipped).toEqual({ rules: { windows: [], freezes: [] }, problems: [] });
+    const around = { from: "2011-12-29", to: "2011-12-31", zone: "Pacific/Apia" };
+    expect(edges(around)).toEqual({ start: at("2011-12-29T10:00Z"), end: at("2011-12-31T10:00Z") });
+    const equal = readRules({ freezes: [{ from: "2026-12-20T18:00", to: "2026-12-20T18:00", zone: "UTC" }] });
+    expect(equal.problems).toHaveLength(1);
+  });
 });
 
 describe("what cannot be read is named", () => {

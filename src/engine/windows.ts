@@ -109,9 +109,11 @@ function readFreeze(freeze: Freeze, field: string, problems: PolicyProblem[]): S
   const next = "write a date (2026-12-20) or a date-time (2026-12-20T18:00)";
   if (start === undefined) wrong("from", `"${freeze.from}" is no date`, next);
   if (end === undefined) wrong("to", `"${freeze.to}" is no date`, next);
-  if (start !== undefined && end !== undefined && end <= start)
+  // A day that the zone skipped (Pacific/Apia, 2011-12-30) is no mistake, and has nothing to freeze.
+  const skipped = start === end && freeze.from === freeze.to && !freeze.from.includes("T");
+  if (start !== undefined && end !== undefined && end <= start && !skipped)
     wrong("to", `the freeze ends (${freeze.to}) before it starts (${freeze.from})`, "swap the two");
-  if (problems.length > before || start === undefined || end === undefined) return undefined;
+  if (problems.length > before || start === undefined || end === undefined || skipped) return undefined;
   return { start, end };
 }
 
