@@ -8,7 +8,7 @@ import { defineConfig } from "vitest/config";
  */
 const common = { pool: "forks" as const, testTimeout: 180_000, hookTimeout: 300_000 };
 const long = [
-  "src/**/fuzz.test.ts",
+  "src/**/{fuzz,*-fuzz}.test.ts",
   "src/**/*-crash.test.ts",
   "src/pki/stores.test.ts",
   "src/drivers/{files,local-ca}/*.test.ts",

@@ -40,6 +40,7 @@ export function program(perform: Perform): Command {
   looking(root, perform);
   deciding(root, perform);
   proving(root, perform);
+  recording(root, perform);
   shell(root, perform);
   return root;
 }
@@ -69,6 +70,7 @@ const summaries: Readonly<Record<string, string>> = {
   waive: "accept one unproven member, by name",
   approve: "approve what cannot be taken back",
   verify: "judge a receipt, without a network",
+  audit: "receive what API servers record",
   completion: "completions for bash, zsh, fish",
 };
 
@@ -254,6 +256,28 @@ function proving(root: Command, perform: Perform): void {
     .option("--evidence <DIR>", "the evidence it rests on")
     .action((file: string, flags) =>
       perform(async (session) => (await import("./commands/verify.ts")).verify(session, file, flags)),
+    );
+}
+
+function recording(root: Command, perform: Perform): void {
+  command(
+    root,
+    "Prove:",
+    "audit",
+    "Receive the audit events that API servers post, into files that an auditLog entry reads. Ends on SIGTERM.",
+    [
+      "gyre audit receive --listen 10.0.0.9:8443 --certificate tls.crt --key tls.key --directory /var/log/gyre-audit",
+      "gyre audit receive --listen [::]:8443 --certificate tls.crt --key tls.key --client-ca ca.crt --directory audit",
+    ],
+  )
+    .addArgument(new Argument("<ACTION>", "what to do").choices(["receive"]))
+    .requiredOption("--listen <HOST:PORT>", "address to listen at")
+    .requiredOption("--certificate <FILE>", "PEM chain it presents; read anew when it changes")
+    .requiredOption("--key <FILE>", "its private key, PEM")
+    .option("--client-ca <FILE>", "demand client certificates of these CAs")
+    .requiredOption("--directory <DIR>", "where NAME.jsonl go, one for each API server")
+    .action((_: string, flags) =>
+      perform(async (session) => (await import("./commands/audit.ts")).receive(session, flags)),
     );
 }
 
