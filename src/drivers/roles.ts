@@ -28,6 +28,8 @@ export interface DriverFacts {
   /** Milliseconds. */
   readonly maxLifetime?: number;
   readonly seesUse?: boolean;
+  /** A sensor that needs no more of a certificate than its fingerprint: it can be asked for one that no journal knows. */
+  readonly byFingerprint?: boolean;
   readonly sessions?: boolean;
   readonly mustSeeNewUse?: boolean;
 }

@@ -1,4 +1,4 @@
-import type { Step } from "../drivers/roles.ts";
+import type { Named, Sensor, Step } from "../drivers/roles.ts";
 import type { Recorded } from "../engine/events.ts";
 import type { Instant } from "../engine/model.ts";
 import type { Lineage } from "../engine/state.ts";
@@ -44,6 +44,8 @@ export async function whereabouts(
     ]);
     found.push(...parts.flat());
   }
+  if (wanted.length === 64 && ![...lineages.values()].some((lineage) => matching(lineage, wanted).length > 0))
+    found.push(...(await usedThough(wanted, parties, now)));
   return found.map((one) => ({ ...number(one, lineages), ...one }));
 }
 
@@ -159,33 +161,61 @@ async function used(
   lineage: Lineage | undefined,
   now: Instant,
 ): Promise<Whereabouts[]> {
-  const generations = [...(lineage?.generations.values() ?? [])].filter((generation) =>
-    generation.fingerprint.startsWith(wanted),
+  const asked = matching(lineage, wanted).flatMap((generation) => {
+    const since = Math.max(generation.notBefore, now - sensorReach);
+    return parties.sensors.map(({ instance }) => usedAt(instance, generation, since, now, credential));
+  });
+  return (await Promise.all(asked)).flat();
+}
+
+const matching = (lineage: Lineage | undefined, wanted: string) =>
+  [...(lineage?.generations.values() ?? [])].filter(({ fingerprint }) => fingerprint.startsWith(wanted));
+
+/** A certificate that no journal knows: asked of the sensors that need no more than its fingerprint, each once. */
+async function usedThough(
+  fingerprint: string,
+  parties: ReadonlyMap<string, Parties>,
+  now: Instant,
+): Promise<Whereabouts[]> {
+  const sensors = new Map(
+    [...parties.values()]
+      .flatMap((these) => these.sensors.map(({ instance }) => instance))
+      .filter(({ can }) => can.byFingerprint === true)
+      .map((sensor) => [sensor.place, sensor]),
   );
-  const found: Whereabouts[] = [];
-  for (const generation of generations) {
-    for (const { instance } of parties.sensors) {
-      try {
-        const usage = await instance.usage(generation, Math.max(generation.notBefore, now - sensorReach));
-        const { count, ours = 0 } = usage;
-        if (count + ours === 0) continue;
-        found.push({
-          fingerprint: generation.fingerprint,
-          where: instance.place,
-          how: count > 0 ? "used" : "probed",
-          credential,
-          ...(usage.last === undefined ? {} : { at: usage.last }),
-          detail:
-            count > 0
-              ? `used ${times(count)} by ${usage.from.join(", ")}${ours > 0 ? `; ${ours} more by our own probes` : ""}`
-              : `by nobody but our own probes, ${times(ours)}`,
-        });
-      } catch (error) {
-        found.push(unasked(generation.fingerprint, instance.place, "used", credential, error));
-      }
-    }
+  const stranger: Named = { fingerprint, serial: "", issuer: "", notAfter: 0 };
+  const asked = [...sensors.values()].map((sensor) => usedAt(sensor, stranger, now - sensorReach, now));
+  return (await Promise.all(asked)).flat();
+}
+
+async function usedAt(
+  sensor: Sensor,
+  of: Named,
+  since: Instant,
+  now: Instant,
+  credential?: string,
+): Promise<Whereabouts[]> {
+  const { fingerprint } = of;
+  const at = { fingerprint, where: sensor.place, ...(credential === undefined ? {} : { credential }) };
+  try {
+    const { count, ours = 0, last, from, gap, gapUntil = 0 } = await sensor.usage(of, since);
+    // It knows nothing of any time at all: its silence is no answer.
+    if (count + ours === 0 && gap !== undefined && gapUntil >= now) throw new Error(gap);
+    if (count + ours === 0) return [];
+    const probes = ours > 0 ? `; ${ours} more by our own probes` : "";
+    return [
+      {
+        ...{ ...at, how: count > 0 ? "used" : "probed" },
+        ...(last === undefined ? {} : { at: last }),
+        detail:
+          count > 0
+            ? `used ${times(count)} by ${from.join(", ")}${probes}`
+            : `by nobody but our own probes, ${times(ours)}`,
+      },
+    ];
+  } catch (error) {
+    return [unasked(fingerprint, sensor.place, "used", credential, error)];
   }
-  return found;
 }
 
 const times = (count: number): string => (count === 1 ? "once" : `${count} times`);
@@ -194,13 +224,11 @@ const unasked = (
   fingerprint: string,
   where: string,
   how: Whereabouts["how"],
-  credential: string,
+  credential: string | undefined,
   error: unknown,
 ): Whereabouts => ({
-  fingerprint,
-  where,
-  how,
-  credential,
+  ...{ fingerprint, where, how },
+  ...(credential === undefined ? {} : { credential }),
   unasked: true,
   detail: `could not be asked: ${error instanceof Error ? error.message : String(error)}`,
 });

@@ -49,7 +49,7 @@ export function createKubernetesAuditSensor(settings: AuditLogSettings, options:
   // One reader at a time: what was read up to where belongs together.
   let turn: Promise<unknown> = Promise.resolve();
   return {
-    can: { seesUse: true, mustSeeNewUse: settings.mustSeeNewUse },
+    can: { seesUse: true, byFingerprint: true, mustSeeNewUse: settings.mustSeeNewUse },
     place: path,
     member: settings.member,
     async alive(tag) {
