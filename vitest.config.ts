@@ -4,6 +4,7 @@ import { defineConfig } from "vitest/config";
  * core   `npm run check`: nothing but Node, openssl and Go; a minute
  * long   fuzzing, crashes, full disks and real processes: needs root, Java and HAProxy besides
  * peers  starts real servers from lab/: one file at a time, since two cores carry several of them
+ * kubernetes  the same with a control plane: etcd, three API servers, a controller manager
  * crash  SIGKILL at every boundary of a real rotation
  */
 const common = { pool: "forks" as const, testTimeout: 180_000, hookTimeout: 300_000 };
@@ -16,6 +17,7 @@ const long = [
   "src/runtime/doctor/*.test.ts",
   "test/core/{crash,truth}.test.ts",
 ];
+const kubernetes = ["src/drivers/kubernetes/*.peer.ts", "src/**/kubernetes.peer.ts", "test/kubernetes/**/*.test.ts"];
 export default defineConfig({
   test: {
     projects: [
@@ -26,6 +28,16 @@ export default defineConfig({
           ...common,
           name: "peers",
           include: ["src/**/*.peer.ts", "lab/**/*.peer.ts", "test/peers/**/*.test.ts"],
+          exclude: kubernetes,
+          fileParallelism: false,
+          testTimeout: 300_000,
+        },
+      },
+      {
+        test: {
+          ...common,
+          name: "kubernetes",
+          include: kubernetes,
           fileParallelism: false,
           testTimeout: 300_000,
         },

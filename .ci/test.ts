@@ -29,6 +29,8 @@ const parts: readonly Part[] = [
   { name: "install peers", command: [node, "lab/install.ts"] },
   { name: "long", command: vitest("long"), counts: true },
   { name: "drivers and peers", command: vitest("peers"), counts: true },
+  { name: "build Kubernetes", command: [node, "lab/go-tools.ts", "etcd", "kubernetes"] },
+  { name: "kubernetes", command: vitest("kubernetes"), counts: true },
   { name: "crash", command: vitest("crash"), counts: true },
   { name: "journeys", command: [node, "lab/run.ts", "--all"] },
   { name: "truth", command: [node, "test/truth/main.ts"] },

@@ -1,9 +1,12 @@
 /** What a journey is: a story on real peers, told step by step. Each file in journeys/ exports one as `journey`. */
 import type { Workspace } from "./estate.ts";
+import type { GoToolName } from "./go-tools.ts";
 
 export interface Journey {
   /** One line for the list. */
   readonly summary: string;
+  /** Programs to build besides the peers that are always there. */
+  readonly needs?: readonly GoToolName[];
   run(context: JourneyContext): Promise<void>;
 }
 

@@ -6,6 +6,7 @@ import { readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { makeWorkspace } from "./estate.ts";
+import { buildGoTools } from "./go-tools.ts";
 import { install } from "./install.ts";
 import type { Journey, JourneyContext } from "./journey.ts";
 
@@ -75,7 +76,11 @@ async function main(wanted: readonly string[]): Promise<number> {
   }
   await install();
   let code = 0;
-  for (const name of wanted) if (!(await travel(name, await load(name)))) code = 1;
+  for (const name of wanted) {
+    const journey = await load(name);
+    await buildGoTools(journey.needs ?? []);
+    if (!(await travel(name, journey))) code = 1;
+  }
   return code;
 }
 

@@ -252,6 +252,8 @@ async function startApiServer(
   if (options.auditWebhook !== undefined) writeFileSync(own("audit-webhook.yaml"), webhookConfig(options.auditWebhook));
   const auditLog = own("audit.log");
   const command = [
+    // API servers are told apart by their host names (the lease each of them holds is named after it).
+    ...["unshare", "--uts", "/bin/sh", "-c", 'hostname "$0" && exec "$@"', options.name],
     ...[goTool("kube-apiserver"), "--bind-address", host, "--advertise-address", host, "--secure-port", String(port)],
     ...["--etcd-servers", etcd, "--etcd-cafile", pki.etcdCa.certificate],
     ...["--etcd-certfile", pki.etcdClient.certificate, "--etcd-keyfile", pki.etcdClient.privateKey],

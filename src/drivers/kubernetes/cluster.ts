@@ -61,6 +61,10 @@ export class Cluster {
   get listed(): readonly string[] | undefined {
     return this.#settings.apiServers.addresses;
   }
+  /** How many there must be, where the manifest says so. */
+  get count(): number | undefined {
+    return this.#settings.apiServers.count;
+  }
   /** The UID it is pinned to. */
   get uid(): string {
     return this.#settings.uid;

@@ -6,31 +6,29 @@ import { GyreError } from "../../errors.ts";
 import type { CredentialHandle, Member, ProbeResult, Step, Verifier } from "../roles.ts";
 import { type Answer, type Dial, NoAnswer, send, statusOf } from "./api.ts";
 import type { Cluster } from "./cluster.ts";
-import { accessReview, type Right, sayRight } from "./rights.ts";
+import { accessReview, mustHave, type Right, sayRight } from "./rights.ts";
 import type { ApiVerifierSettings } from "./verifier-settings.ts";
 
 /** What the driver must be allowed besides what every authenticated user may. */
-export const verifierRights = (): Right[] => [
-  { verb: "get", resource: "namespaces", name: "kube-system", why: "to tell clusters of one name apart" },
-  {
-    verb: "get",
-    resource: "configmaps",
-    namespace: "kube-system",
-    name: "kube-root-ca.crt",
-    why: "to know the cluster's CA",
-  },
-  {
+export function verifierRights(cluster: Pick<Cluster, "listed" | "count">): Right[] {
+  const found: Right = {
     ...{ verb: "list", group: "discovery.k8s.io", resource: "endpointslices", namespace: "default" },
     why: "to find every API server",
-  },
-  {
-    verb: "list",
-    group: "coordination.k8s.io",
-    resource: "leases",
-    namespace: "kube-system",
+  };
+  const counted: Right = {
+    ...{ verb: "list", group: "coordination.k8s.io", resource: "leases", namespace: "kube-system" },
     why: "to count the API servers",
-  },
-];
+  };
+  return [
+    { verb: "get", resource: "namespaces", name: "kube-system", why: "to tell clusters of one name apart" },
+    {
+      ...{ verb: "get", resource: "configmaps", namespace: "kube-system", name: "kube-root-ca.crt" },
+      why: "to know the cluster's CA",
+    },
+    ...(cluster.listed === undefined ? [found] : []),
+    ...(cluster.count === undefined ? [counted] : []),
+  ];
+}
 
 export function createApiVerifier(
   settings: ApiVerifierSettings,
@@ -54,6 +52,8 @@ export function createApiVerifier(
     },
     async check() {
       await cluster.mustBeOurs();
+      await mustHave(cluster, verifierRights(cluster));
+      await cluster.roots();
     },
   };
 }
