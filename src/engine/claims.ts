@@ -4,8 +4,8 @@ import type { ClaimName, Instant, Inventory, Member, Plan, Role } from "./model.
 export interface Claim {
   readonly role: Role;
   readonly about: "old" | "new";
-  /** `2/3 replicas present g4`: the verb phrase after the counts. */
-  readonly words: string;
+  /** `2/3 replicas present g4`, `1/1 replica presents g4`: the verb phrase after the counts, of many and of one. */
+  readonly words: readonly [many: string, one: string];
   readonly noun: string;
   /** What releases a hold on it, for one member. */
   readonly release: (member: string, plan: Plan) => string;
@@ -19,28 +19,28 @@ export const claims: Readonly<Record<ClaimName, Claim>> = {
     role: "target",
     about: "new",
     noun: "targets",
-    words: "hold",
+    words: ["hold", "holds"],
     release: (member, plan) => `${member} holds ${g(plan, "new")}`,
   },
   presented: {
     role: "presenter",
     about: "new",
     noun: "replicas",
-    words: "present",
+    words: ["present", "presents"],
     release: (member, plan) => `${member} presents ${g(plan, "new")} with a complete chain`,
   },
   accepted: {
     role: "verifier",
     about: "new",
     noun: "verifiers",
-    words: "accept",
+    words: ["accept", "accepts"],
     release: (member, plan) => `${member} accepts ${g(plan, "new")}`,
   },
   acceptedOld: {
     role: "verifier",
     about: "old",
     noun: "verifiers",
-    words: "still accept",
+    words: ["still accept", "still accepts"],
     release: (member, plan) =>
       `${member} answers a request with ${g(plan, "old")} (corner A: the probe must be seen to work)`,
   },
@@ -48,63 +48,63 @@ export const claims: Readonly<Record<ClaimName, Claim>> = {
     role: "sensor",
     about: "new",
     noun: "sensors",
-    words: "saw others use",
+    words: ["saw others use", "saw others use"],
     release: (member, plan) => `${member} records a use of ${g(plan, "new")} by its consumer`,
   },
   silent: {
     role: "sensor",
     about: "old",
     noun: "sensors",
-    words: "saw no use of",
+    words: ["saw no use of", "saw no use of"],
     release: (member, plan) => `${member} records no use of ${g(plan, "old")} for the quiet window, and our own probe`,
   },
   admitted: {
     role: "trustStore",
     about: "new",
     noun: "trust stores",
-    words: "list",
+    words: ["list", "lists"],
     release: (member, plan) => `${member} lists ${g(plan, "new")}`,
   },
   published: {
     role: "trustStore",
     about: "old",
     noun: "trust stores",
-    words: "hold the CRL with",
+    words: ["hold the CRL with", "holds the CRL with"],
     release: (member, plan) => `${member} holds the issuer's CRL that lists ${g(plan, "old")}`,
   },
   withdrawn: {
     role: "trustStore",
     about: "old",
     noun: "trust stores",
-    words: "no longer list",
+    words: ["no longer list", "no longer lists"],
     release: (member, plan) => `${member} no longer lists ${g(plan, "old")}`,
   },
   refused: {
     role: "verifier",
     about: "old",
     noun: "verifiers",
-    words: "refuse",
+    words: ["refuse", "refuses"],
     release: (member, plan) => `${member} refuses ${g(plan, "old")} and accepts ${g(plan, "new")} right after`,
   },
   drained: {
     role: "verifier",
     about: "old",
     noun: "verifiers",
-    words: "resume no session of",
+    words: ["resume no session of", "resumes no session of"],
     release: (member, plan) => `${member} resumes no session of ${g(plan, "old")}`,
   },
   restored: {
     role: "target",
     about: "old",
     noun: "targets",
-    words: "hold again",
+    words: ["hold again", "holds again"],
     release: (member, plan) => `${member} holds ${g(plan, "old")} again`,
   },
   presentedOld: {
     role: "presenter",
     about: "old",
     noun: "replicas",
-    words: "present again",
+    words: ["present again", "presents again"],
     release: (member, plan) => `${member} presents ${g(plan, "old")} again`,
   },
 };
@@ -113,7 +113,8 @@ export const claims: Readonly<Record<ClaimName, Claim>> = {
 export function countedWords(claim: ClaimName, counts: { yes: number; total: number }, generation: number): string {
   const { noun, words } = claims[claim];
   if (counts.total === 0) return `no ${noun} are known, so nothing was seen of g${generation}`;
-  return `${counts.yes}/${counts.total} ${counts.total === 1 ? noun.replace(/s$/, "") : noun} ${words} g${generation}`;
+  const [who, what] = counts.total === 1 ? [noun.replace(/s$/, ""), words[1]] : [noun, words[0]];
+  return `${counts.yes}/${counts.total} ${who} ${what} g${generation}`;
 }
 
 /** The generation number a claim is about; 0 where there is no old one. */

@@ -104,6 +104,6 @@ function observedWords(event: Event & { type: "Observed" }): string {
   const counted =
     event.covers === undefined
       ? countedWords(event.claim, { yes, total }, event.generation)
-      : `${yes} of the ${total} ${noun} looked at ${words} g${event.generation}`;
+      : `${yes} of the ${total} ${noun} looked at ${words[0]} g${event.generation}`;
   return [counted, ...exceptions].join("; ");
 }

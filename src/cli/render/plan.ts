@@ -92,5 +92,5 @@ function stageLines(stage: Stage, number: number, plan: Plan, width: number): st
 /** `all replicas present g4`. */
 export function claimWords(name: ClaimName, plan: Plan): string {
   const claim = claims[name];
-  return `all ${claim.noun} ${claim.words} g${generationOf(name, plan)}`;
+  return `all ${claim.noun} ${claim.words[0]} g${generationOf(name, plan)}`;
 }
