@@ -79,7 +79,7 @@ interface Review {
   };
 }
 
-/** By `credential-id` the API server names the very certificate (KEP-4193): a name alone could be anybody's. */
+/** By `credential-id` the API server names the very certificate: a name alone could be anybody's. */
 function whomItSaw(answer: Answer): ProbeResult {
   if (answer.status === 401) return { saw: "refused", code: "401" };
   if (answer.status < 200 || answer.status >= 300)
@@ -103,13 +103,20 @@ async function anotherCluster(dial: Dial, cluster: Cluster, ask: Partial<Call>):
   let answer = await send(dial, call);
   if (answer.status === 403) {
     const { credential } = await cluster.access();
-    answer = await send({ ...dial, credential, roots: await cluster.roots() }, call);
+    const asGyre = await send({ ...dial, credential, roots: await cluster.roots() }, call).catch(trouble);
+    if (asGyre instanceof NoAnswer) return `${dial.host}: it is not shown to be of ${cluster.name}: ${asGyre.reason}`;
+    answer = asGyre;
   }
   if (answer.status !== 200)
     return `${dial.host}: nobody could say which cluster it is: ${statusOf(answer).message ?? `HTTP ${answer.status}`}`;
   const { uid } = (answer.body as ApiObject).metadata;
   if (uid === cluster.uid) return undefined;
   return `${dial.host} is another cluster than ${cluster.name}: its kube-system has UID ${uid}, and ${cluster.uid} is meant`;
+}
+
+function trouble(error: unknown): NoAnswer {
+  if (error instanceof NoAnswer) return error;
+  throw error;
 }
 
 function isUntrusted(error: NoAnswer): boolean {

@@ -34,7 +34,8 @@ interface Bundle<T extends ApiObject> {
   /** PEM; empty where there is none. @throws GyreError `input` */
   textOf(object: T): string;
   fieldsOf(object: T): readonly FieldPath[];
-  patchOf(object: T, pem: string): Readonly<Record<string, unknown>>;
+  /** `null` takes the bundle out. */
+  patchOf(object: T, pem: string | null): Readonly<Record<string, unknown>>;
   bodyOf?(pem: string): Readonly<Record<string, unknown>>;
   reload?(step: Step): Promise<string>;
 }
@@ -72,6 +73,15 @@ function trustStoreOf<T extends ApiObject>(bundle: Bundle<T>): TrustStore {
         return { do: "patch", patch: bundle.patchOf(now, text) };
       }, step.signal);
       return { version: look(after).version };
+    },
+    async remove(expected, step) {
+      await object.change((now): Change => {
+        const { version } = look(now);
+        if (now === undefined || version === "absent") return undefined;
+        if (version !== expected) throw changedUnderUs(place, version, expected);
+        mustBeWritable(now);
+        return { do: "patch", patch: bundle.patchOf(now, null) };
+      }, step.signal);
     },
     async check() {
       await object.cluster.mustBeOurs();
@@ -159,10 +169,12 @@ export function createCaBundleStore(settings: CaBundleSettings, { cluster }: Aro
         : meant(now).map(({ name }) => ["f:webhooks", `k:${JSON.stringify({ name })}`, "f:clientConfig", "f:caBundle"]),
     patchOf: (now, pem) =>
       ofService
-        ? { spec: { caBundle: base64(pem) } }
-        : { webhooks: meant(now).map(({ name }) => ({ name, clientConfig: { caBundle: base64(pem) } })) },
+        ? { spec: { caBundle: encoded(pem) } }
+        : { webhooks: meant(now).map(({ name }) => ({ name, clientConfig: { caBundle: encoded(pem) } })) },
   });
 }
+
+const encoded = (pem: string | null): string | null => (pem === null ? null : base64(pem));
 
 const trouble = (place: string, what: string, next: string): GyreError =>
   new GyreError({ code: "input", message: `${place} ${what}; nothing was written`, where: place, next });
