@@ -125,7 +125,10 @@ function derItems(bytes: Buffer, path: string): Item[] {
       () => ({ is: "certificate", where: path, certificate: readCertificateLazily(der, path) }),
       () => ({ is: "crl", where: path, crl: parseCrl(der, path) }),
       () => ({ is: "request", where: path, request: parseCsr(der, path) }),
-      () => ({ is: "key", where: path, key: readPrivateKey(der, undefined, path) }),
+      // 32 bytes are no DER of a key, but a bare Ed25519 seed to its reader: a password of that length would do.
+      ...(der.length === 32
+        ? []
+        : [(): Item => ({ is: "key", where: path, key: readPrivateKey(der, undefined, path) })]),
     ];
     for (const attempt of tries) {
       try {

@@ -1,75 +1,23 @@
 import type { Dirent } from "node:fs";
 import { readlinkSync, realpathSync, statSync } from "node:fs";
 import { readdir } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
-import { orderOf, placesOf } from "./chains.ts";
+import { dirname, join } from "node:path";
 import { type Item, itemsOf } from "./contents.ts";
-import { type Found, type FoundPrivateKey, problem, wordsOf } from "./found.ts";
-import { judgeCertificate, judgeOther, type KeyAt, writable } from "./judge.ts";
-import { type Carried, looksLikeKubeconfig, readKubeconfig } from "./kubeconfig.ts";
+import { type Found, problem } from "./found.ts";
+import { type Carried, looksLikeKubeconfig } from "./kubeconfig.ts";
 import { readWhole, systemWords } from "./read-file.ts";
 import type { ScanOptions } from "./scan.ts";
+import { judgeItems, judgeKubeconfig, stem, Together } from "./together.ts";
 
 /** How long files are read in one go before others get their turn, milliseconds. Reading without waiting is faster:
  *  a small file takes 5 µs to read and 50 µs to hand to another thread and back. */
 const SLICE = 8;
 
-/** Keys of one directory and the certificates they were found to belong to. Let go when the directory is done. */
-class Folder {
-  readonly options: Required<ScanOptions>;
-  readonly #bySpki = new Map<string, KeyAt>();
-  readonly #byStem = new Map<string, KeyAt[]>();
-  readonly #keys: FoundPrivateKey[] = [];
-  /** Where the certificates of each key are, by SPKI digest. */
-  readonly #holders = new Map<string, string[]>();
-
-  constructor(options: Required<ScanOptions>) {
-    this.options = options;
-  }
-
-  /** A key is told at the end of its directory, when its certificates are known. */
-  addKey(item: Extract<Item, { is: "key" }>, path: string, mode: number): void {
-    this.#keys.push(judgeOther(item, this.options.now, mode) as FoundPrivateKey);
-    if (item.key === undefined) return;
-    const at = { where: item.where, key: item.key };
-    this.#bySpki.set(item.key.spki, at);
-    this.#byStem.set(stem(path), [...(this.#byStem.get(stem(path)) ?? []), at]);
-    this.#holders.set(item.where, []);
-  }
-
-  get hasKeys(): boolean {
-    return this.#bySpki.size > 0;
-  }
-
-  besides(path: string): readonly KeyAt[] {
-    return this.#byStem.get(stem(path)) ?? [];
-  }
-
-  readonly keyOf = (spki: string): KeyAt | undefined => this.#bySpki.get(spki);
-
-  note(found: Found): void {
-    if ("key" in found && found.key?.matches) this.#holders.get(found.key.where)?.push(found.where);
-  }
-
-  keys(): FoundPrivateKey[] {
-    return this.#keys.map((key) => ({ ...key, matches: this.#holders.get(key.where) ?? [] }));
-  }
-}
-
-/** Names by which tools put a key beside its certificate: `shop.key`, `shop-key.pem`, `tls.crt`, `privkey.pem`. */
-function stem(path: string): string {
-  const name = basename(path)
-    .toLowerCase()
-    .replace(/\.(pem|crt|cer|cert|der|key|combined)$/, "")
-    .replace(/[-_.](key|cert|crt|fullchain|chain|bundle)$/, "");
-  return /^(privkey|fullchain|cert|key|tls)\d*$/.test(name) ? name.replace(/^\D+/, "=") : name;
-}
-
 const KEY_NAME = /key|\.p8$/i;
 
 /** Everything in one file; explicit files also have the keys beside them looked at. */
 export function* scanFile(path: string, options: Required<ScanOptions>): Generator<Found> {
-  const folder = new Folder(options);
+  const folder = new Together(options);
   const found = [...examine(path, folder, true)];
   const certificates = found.some((one) => one.what === "certificate");
   if (certificates && !folder.hasKeys) {
@@ -81,7 +29,7 @@ export function* scanFile(path: string, options: Required<ScanOptions>): Generat
 }
 
 function* withSiblingKeys(path: string, options: Required<ScanOptions>): Generator<Found> {
-  const folder = new Folder(options);
+  const folder = new Together(options);
   for (const sibling of siblings(path)) for (const _ of examine(sibling, folder, false));
   yield* examine(path, folder, true);
   yield* folder.keys();
@@ -119,7 +67,7 @@ export async function* scanFolder(
   }
   if (above.includes(real)) return;
   const { files, folders } = sorted(path, entries);
-  const folder = new Folder(options);
+  const folder = new Together(options);
   let pause = performance.now() + SLICE;
   for (const file of files) {
     for (const found of examine(file, folder, false)) yield found;
@@ -165,12 +113,14 @@ function linked(path: string): "file" | "folder" | undefined {
   }
 }
 
-function* examine(path: string, folder: Folder, named: boolean): Generator<Found> {
+function* examine(path: string, folder: Together, named: boolean): Generator<Found> {
   try {
     const read = readWhole(path, named);
     if (read === undefined) return;
     if (looksLikeYaml(path, read.bytes) && looksLikeKubeconfig(read.bytes)) {
-      yield* examineKubeconfig(Buffer.from(read.bytes), path, read.mode, folder);
+      yield* judgeKubeconfig(Buffer.from(read.bytes), path, (carried) =>
+        judgeEntry(carried, read.mode, folder.options),
+      );
       return;
     }
     const items = itemsOf(read.bytes, path);
@@ -185,61 +135,9 @@ function* examine(path: string, folder: Folder, named: boolean): Generator<Found
 const looksLikeYaml = (path: string, bytes: Buffer): boolean =>
   bytes[0] !== 0x2d || /\.(ya?ml|conf|config|kubeconfig|json)$/i.test(path);
 
-function* judgeItems(items: readonly Item[], path: string, mode: number, folder: Folder): Generator<Found> {
-  const { now, lint } = folder.options;
-  const own: KeyAt[] = [];
-  for (const item of items)
-    if (item.is === "key") {
-      folder.addKey(item, path, mode);
-      if (item.key) own.push({ where: item.where, key: item.key });
-    }
-  const certificates = items.filter((item) => item.is === "certificate");
-  const places = placesOf(certificates.map((item) => item.certificate));
-  const order = own.length > 0 ? orderOf(certificates.map((item) => item.certificate)) : [];
-  let at = 0;
-  for (const item of items) {
-    if (item.is === "key") continue;
-    if (item.is !== "certificate") {
-      yield judgeOther(item, now, mode);
-      continue;
-    }
-    const place = places[at++];
-    const found = judgeCertificate(item.where, item.certificate, {
-      ...{ now, lint },
-      ...(place?.issuer ? { issuer: place.issuer } : {}),
-      ...(place ? { chain: { position: place.position, of: place.of } } : {}),
-      beside: own.length > 0 ? own : folder.besides(path),
-      ...(folder.hasKeys ? { keyOf: folder.keyOf } : {}),
-      more: at === 1 ? [...order, ...writable(mode)] : writable(mode),
-    });
-    folder.note(found);
-    yield found;
-  }
-}
-
-function* examineKubeconfig(bytes: Buffer, path: string, mode: number, folder: Folder): Generator<Found> {
-  let config: ReturnType<typeof readKubeconfig>;
-  try {
-    config = readKubeconfig(bytes, path);
-  } catch (error) {
-    yield problem(path, wordsOf(error));
-    return;
-  } finally {
-    bytes.fill(0);
-  }
-  for (const { where, message } of config.problems) yield problem(where, message);
-  yield* config.tokens;
-  for (const where of new Set(config.carried.map((one) => one.where)))
-    yield* judgeEntry(
-      config.carried.filter((one) => one.where === where),
-      mode,
-      folder,
-    );
-}
-
 /** One user or cluster: its certificate and its key belong together, whatever files they stand in. */
-function* judgeEntry(carried: readonly Carried[], mode: number, folder: Folder): Generator<Found> {
-  const entry = new Folder(folder.options);
+function* judgeEntry(carried: readonly Carried[], mode: number, options: Required<ScanOptions>): Generator<Found> {
+  const entry = new Together(options);
   const items: Item[] = [];
   let modeOfKey = mode;
   for (const one of carried) {

@@ -10,7 +10,7 @@ import { signCrl } from "../pki/crl.ts";
 import { createCsr, csrPem } from "../pki/csr.ts";
 import { type CertificateAuthority, prepareAuthority, signCertificate, signSelfSigned } from "../pki/issue.ts";
 import { writeJks } from "../pki/jks.ts";
-import { exportPrivateKey, generateKey, type PrivateKey } from "../pki/keys.ts";
+import { exportPkcs8, exportPrivateKey, generateKey, type PrivateKey } from "../pki/keys.ts";
 import { writePkcs12 } from "../pki/pkcs12.ts";
 import type { Found, FoundCertificate, FoundPrivateKey } from "./found.ts";
 import { scan } from "./scan.ts";
@@ -296,6 +296,14 @@ describe("private keys", () => {
     expect(await open(0o602)).toEqual(["writable"]);
     expect(codes((await finds(write("a.pem", leaf.pem, 0o644)))[0])).toEqual([]);
     expect(codes((await finds(write("b.pem", leaf.pem, 0o666)))[0])).toEqual(["writable"]);
+  });
+
+  test("a password of 32 characters is no key, whatever it begins with", async () => {
+    write("password", "0".repeat(32));
+    expect(await finds()).toEqual([]);
+    // The control: a key in DER, in a file of a name that promises nothing either.
+    write("other", exportPkcs8(keys.other.keyObject));
+    expect(words(await finds())).toEqual(["private key other"]);
   });
 
   test("no byte of a key is in what is told", async () => {
