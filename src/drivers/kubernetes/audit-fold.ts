@@ -55,7 +55,8 @@ export class AuditFold {
   #unreadable: string | undefined;
 
   constructor(fingerprint: string, ours: string | undefined, since: number, lookBehind: number) {
-    this.#fingerprint = fingerprint.toLowerCase();
+    // Asked of nobody (by doctor, for the gap alone): requests without a certificate have no fingerprint either.
+    this.#fingerprint = fingerprint.toLowerCase() || "nobody";
     this.#ours = ours;
     this.#since = since;
     this.#floor = since - lookBehind;

@@ -69,6 +69,12 @@ describe("usage", () => {
     expect(await usage()).toMatchObject({ count: 1, from: [`${alice} (impersonating root)`] });
   });
 
+  it("of nobody's certificate is none, although many requests show none", async () => {
+    const token = { fingerprint: "", verb: "watch", stage: "ResponseStarted" };
+    write(before, use(since + 1, { fingerprint: "" }), use(since + 2, token));
+    expect(await sensor().usage({ ...old, fingerprint: "" }, since, "doctor")).toEqual(silent);
+  });
+
   it("counts a probe of another rotation, and one that only looks like ours", async () => {
     write(
       before,
@@ -241,6 +247,16 @@ describe("rotated logs", () => {
       writeFileSync(join(dir, name), use(since + 2));
     write(other(now));
     expect(await usage()).toEqual({ count: 1, succeeded: 1, last: since + 5 * minute, from: [alice] });
+  });
+
+  it("are read once while one is being compressed, from the plain file", async () => {
+    write(other(now));
+    const name = join(dir, "audit-2026-11-26T17-40-00.000.log");
+    const ends = Array.from({ length: 3 }, (_, n) => use(since + n * minute));
+    writeFileSync(name, before + ends.join(""));
+    writeFileSync(`${name}.gz`, gzipSync(before + ends.join("")).subarray(0, 60));
+    expect(await usage()).toMatchObject({ count: 3 });
+    expect(await usage()).not.toHaveProperty("gap");
   });
 
   it("are a gap when damaged", async () => {
