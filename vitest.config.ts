@@ -2,7 +2,7 @@ import { defineConfig } from "vitest/config";
 
 /**
  * core   `npm run check`: nothing but Node, openssl and Go; a minute
- * long   fuzzing, crashes, full disks and real processes: needs root, Java and HAProxy besides
+ * long   fuzzing, crashes, full disks and real processes: needs root, Java, HAProxy, zsh and fish besides
  * peers  starts real servers from lab/: one file at a time, since two cores carry several of them
  * kubernetes  the same with a control plane: etcd, three API servers, a controller manager
  * crash  SIGKILL at every boundary of a real rotation
@@ -13,7 +13,7 @@ const long = [
   "src/**/*-crash.test.ts",
   "src/pki/stores.test.ts",
   "src/drivers/{files,local-ca}/*.test.ts",
-  "src/cli/{estate,launcher,scan}.test.ts",
+  "src/cli/{completion,estate,launcher,scan}.test.ts",
   "src/runtime/doctor/*.test.ts",
   "test/core/{crash,truth}.test.ts",
 ];

@@ -30,8 +30,11 @@ export interface Peers {
   readonly openssl: string;
   readonly curl: string;
   readonly setpriv: string;
+  readonly ip: string;
   readonly strace: string;
   readonly java: string;
+  readonly zsh: string;
+  readonly fish: string;
   readonly go: string;
   /** The library to preload for a shifted clock. */
   readonly libfaketime: string;
@@ -48,8 +51,11 @@ const debian: readonly { readonly peer: Exclude<keyof Peers, "envoy" | "goTls">;
   { peer: "openssl", packages: ["openssl"] },
   { peer: "curl", packages: ["curl"] },
   { peer: "setpriv", packages: ["util-linux"] },
+  { peer: "ip", packages: ["iproute2"] },
   { peer: "strace", packages: ["strace"] },
   { peer: "libfaketime", packages: ["faketime"] },
+  { peer: "zsh", packages: ["zsh"] },
+  { peer: "fish", packages: ["fish"] },
   { peer: "java", packages: ["default-jdk-headless"] },
   { peer: "go", packages: ["golang-go"] },
 ];
@@ -265,8 +271,11 @@ export function peers(): Peers {
     openssl: find("openssl"),
     curl: find("curl"),
     setpriv: find("setpriv"),
+    ip: find("ip"),
     strace: find("strace"),
     java: find("java"),
+    zsh: find("zsh"),
+    fish: find("fish"),
     go,
     libfaketime: find("libfaketime"),
     goTls: goTls !== undefined && executable(goTls) ? goTls : undefined,

@@ -1,4 +1,4 @@
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,13 +13,9 @@ for (const [shell, text] of Object.entries(scripts)) writeFileSync(join(folder, 
 // Stands for gyre: what it is called with for names comes back as a name.
 writeFileSync(join(folder, "gyre"), '#!/bin/sh\necho shop-tls\necho "called-with-$*" | tr " " "_"\n', { mode: 0o755 });
 
-const installed = (shell: string): boolean => spawnSync(shell, ["-c", "exit 0"]).status === 0;
-
 test("bash takes the script", () => execFileSync("bash", ["-n", join(folder, "bash")]));
-test.runIf(installed("zsh"))("zsh takes the script", () => execFileSync("zsh", ["-n", join(folder, "zsh")]));
-test.runIf(installed("fish"))("fish takes the script", () =>
-  execFileSync("fish", ["--no-execute", join(folder, "fish")]),
-);
+test("zsh takes the script", () => execFileSync("zsh", ["-n", join(folder, "zsh")]));
+test("fish takes the script", () => execFileSync("fish", ["--no-execute", join(folder, "fish")]));
 
 /** What bash would offer after these words; the last one is being typed. */
 function offered(...words: string[]): string[] {
@@ -46,7 +42,7 @@ test("bash offers commands, options, names, choices and files", () => {
   expect(offered(gyre, "verify", `${folder}/ba`)).toEqual([`${folder}/bash`]);
 });
 
-test.runIf(installed("fish"))("fish offers commands, names and choices", () => {
+test("fish offers commands, names and choices", () => {
   const ask = (line: string) =>
     execFileSync(
       "fish",
