@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { Secret } from "../pki/secret.ts";
 
 /** Accepts `30s`, `15m`, `24h`, `7d`, `2w`, or a sum such as `1h30m`; gives milliseconds. */
 export const duration = z
@@ -18,6 +19,13 @@ export const mode = z
   .string()
   .regex(/^0?[0-7]{3}$/, 'an octal mode in quotes, such as "0600"')
   .meta({ description: "Octal file mode, in quotes" });
+
+/** A passphrase or password: the value itself (or `${ENV}`), a Secret from here on, or `{ file: … }`, see `readPassword`. */
+export const secretOrFile = (what: string, value: z.ZodString = z.string()) =>
+  z.union([
+    value.transform((text) => Secret.of(text)),
+    z.strictObject({ file: z.string().meta({ description: `File that holds the ${what}` }) }),
+  ]);
 
 /** A command as a list: no shell in between, so nothing is expanded or split. */
 export const command = z.array(z.string().min(1)).min(1).meta({ description: "Program and arguments; no shell" });

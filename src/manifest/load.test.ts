@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { inspect } from "node:util";
 import { afterAll, beforeEach, describe, expect, test } from "vitest";
 import { GyreError } from "../errors.ts";
+import { Secret } from "../pki/secret.ts";
 import { checkManifests, checkSources, loadManifests } from "./load.ts";
 import type { CredentialManifest, Manifests } from "./manifest.ts";
 import { sourceOf } from "./source.ts";
@@ -155,13 +156,26 @@ describe("what a manifest means", () => {
     expect(checked.ok || checked.problems.map((p) => p.line)).toEqual([17]);
   });
 
-  test("a passphrase reaches the driver, but neither a print nor a serialisation", () => {
-    const manifests = understood(issuer);
+  test("a passphrase or password reaches the driver, but neither a print nor a serialisation", () => {
+    const store = (kind: string) => `{ files: { ${kind}: { path: ${kind}, password: "battery staple" } } }`;
+    const shop = credential("shop", `  trust: [ ${store("truststore")} ]\n`)
+      .replace("deliver: [", `deliver: [ ${store("keystore")},`)
+      .replace("refuses: crl", "refuses: pins");
+    const manifests = understood(`${issuer}---\n${shop}`);
     const { settings } = manifests.issuers[0]!.driver;
-    expect("passphrase" in settings && settings.passphrase).toBe("correct horse");
-    expect(inspect(manifests, { depth: 9, showHidden: true })).not.toContain("correct horse");
-    expect(JSON.stringify(manifests)).not.toContain("correct horse");
-    expect(JSON.stringify(manifests)).toContain('"directory":"ca"');
+    const { targets, trustStores } = manifests.credentials.at(-1)!;
+    const [target, trust] = [targets[0]!, trustStores[0]!];
+    const held = [
+      "passphrase" in settings && settings.passphrase,
+      "keystore" in target.settings && target.settings.keystore?.password,
+      "truststore" in trust.settings && trust.settings.truststore?.password,
+    ];
+    expect(held.map((one) => one instanceof Secret && one.use(String))).toEqual([
+      ...["correct horse", "battery staple", "battery staple"],
+    ]);
+    const said = [inspect(manifests, { depth: 9, showHidden: true }), JSON.stringify(manifests), `${held}`];
+    for (const text of said) expect(text).not.toMatch(/correct horse|battery staple/);
+    expect(said[1]).toContain('"directory":"ca"');
     expect(manifests.environment.map((value) => value.use(String))).toEqual(["correct horse"]);
   });
 });

@@ -1,4 +1,3 @@
-import { inspect } from "node:util";
 import type { z } from "zod";
 import { type DriverEntry, driversOf } from "../drivers/catalogue.ts";
 import { GyreError } from "../errors.ts";
@@ -26,7 +25,6 @@ import {
   type Path,
   parseTrees,
   plain,
-  SECRET_KEY,
   spanAt,
   type Tree,
 } from "./tree.ts";
@@ -209,7 +207,7 @@ function issuerOf(located: Located, spec: Extract<Whole, { kind: "Issuer" }>["sp
   const driver = { key: row.key, driver: row.driver, role: row.role, settings, path: ["spec", row.key] };
   return {
     ...located,
-    driver: guarded(driver as unknown as At<DriverEntry<"issuer">>),
+    driver: driver as unknown as At<DriverEntry<"issuer">>,
     ...(spec.crl === undefined ? {} : { crl: `${located.name}.crl` }),
   };
 }
@@ -274,29 +272,5 @@ function requestOf(
 }
 
 function placed<T extends object>(entries: readonly T[], path: Path): At<T>[] {
-  return entries.map((entry, i) => guarded({ ...entry, path: [...path, i] }));
-}
-
-/** Settings may hold a passphrase as text. Whoever prints or serialises them sees `[secret]` in its place. */
-function guarded<T extends object>(entry: T): T {
-  const { settings } = entry as { settings?: object };
-  if (settings) guard(settings);
-  return entry;
-}
-
-function guard(settings: object): boolean {
-  const hidden = Object.entries(settings).map(([name, value]) => {
-    if (typeof value === "string") return SECRET_KEY.test(name);
-    return typeof value === "object" && value !== null && !Array.isArray(value) && guard(value);
-  });
-  if (!hidden.includes(true)) return false;
-  const shown = () =>
-    Object.fromEntries(
-      Object.entries(settings).map(([name, value]) =>
-        typeof value === "string" && SECRET_KEY.test(name) ? [name, "[secret]"] : [name, value],
-      ),
-    );
-  Object.defineProperty(settings, "toJSON", { value: shown });
-  Object.defineProperty(settings, inspect.custom, { value: shown });
-  return true;
+  return entries.map((entry, i) => ({ ...entry, path: [...path, i] }));
 }

@@ -10,11 +10,11 @@ import { pathFrom } from "./reload.ts";
  * @throws GyreError `input` or `permission` when the file is missing, unreadable or empty
  */
 export async function readPassword(
-  setting: string | { readonly file: string },
+  setting: Secret | { readonly file: string },
   baseDir: string,
   what: string,
 ): Promise<Secret> {
-  if (typeof setting === "string") return Secret.of(setting);
+  if (setting instanceof Secret) return setting;
   const path = pathFrom(baseDir, setting.file);
   let bytes: Buffer | undefined;
   try {

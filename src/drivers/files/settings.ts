@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { command, mode, reload } from "../shared-settings.ts";
+import { command, mode, reload, secretOrFile } from "../shared-settings.ts";
 
 const owner = {
   mode: mode.optional().meta({
@@ -9,6 +9,8 @@ const owner = {
   owner: z.string().optional().meta({ description: "Owner of the files: name or number; default as it is" }),
   group: z.string().optional().meta({ description: "Group of the files: name or number; default as it is" }),
 };
+
+const password = secretOrFile("password").meta({ description: "The password: a value, ${ENV}, or { file: … }" });
 
 /** The program that must agree before the process is told. `{certificate}`, `{privateKey}`, `{chain}`, `{combined}` and `{keystore}` (in a
  *  trust store `{bundle}`, `{crl}` and `{truststore}`) in it stand for the staged files: then it runs before the switch; without them it
@@ -40,12 +42,7 @@ export const targetSettings = z
     keystore: z
       .strictObject({
         path: z.string().meta({ description: "Path of the key store" }),
-        password: z
-          .union([
-            z.string(),
-            z.strictObject({ file: z.string().meta({ description: "File that holds the password" }) }),
-          ])
-          .meta({ description: "The password: a value, ${ENV}, or { file: … }" }),
+        password,
         alias: z.string().default("gyre").meta({ description: "Name of the entry in the store; default gyre" }),
         format: z.enum(["pkcs12", "jks"]).default("pkcs12").meta({ description: "pkcs12 or jks; default pkcs12" }),
       })
@@ -82,12 +79,7 @@ export const trustStoreSettings = z
     truststore: z
       .strictObject({
         path: z.string().meta({ description: "Path of the trust store" }),
-        password: z
-          .union([
-            z.string(),
-            z.strictObject({ file: z.string().meta({ description: "File that holds the password" }) }),
-          ])
-          .meta({ description: "The password: a value, ${ENV}, or { file: … }" }),
+        password,
       })
       .optional()
       .meta({ description: "A PKCS#12 trust store: certificates only" }),

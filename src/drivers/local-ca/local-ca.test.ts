@@ -402,7 +402,9 @@ describe("local-ca: the ledger", () => {
     expect(lines.length).toBeGreaterThan(7);
     const ca = await open();
     for (const [i, line] of lines.entries())
-      expect(((await ca.find(`op${i}`)) as { certificate: string } | undefined)?.certificate.replaceAll("\n", "")).toBe(line);
+      expect(((await ca.find(`op${i}`)) as { certificate: string } | undefined)?.certificate.replaceAll("\n", "")).toBe(
+        line,
+      );
     const resumed = await ca.find(`op${lines.length}`);
     const again = await ca.issue(await testOrder(), { ...testStep(), op: `op${lines.length}` });
     if (resumed !== undefined) expect(again).toEqual(resumed);

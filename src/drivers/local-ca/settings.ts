@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { duration } from "../shared-settings.ts";
+import { duration, secretOrFile } from "../shared-settings.ts";
 
 /** A CA whose key lies encrypted in a directory. Created on first use with these values; later they are checked. */
 export const localCaSettings = z
@@ -42,12 +42,9 @@ export const localCaSettings = z
       .default(15 * 60_000)
       .meta({ description: "How far notBefore lies in the past, for verifiers with a slow clock; default 15m" }),
     /** Encrypts the CA key: a value, `${ENV}` or `{ file: … }`. */
-    passphrase: z
-      .union([
-        z.string().min(1),
-        z.strictObject({ file: z.string().meta({ description: "File that holds the passphrase" }) }),
-      ])
-      .meta({ description: "Encrypts the CA key: a value, ${ENV}, or { file: … }" }),
+    passphrase: secretOrFile("passphrase", z.string().min(1)).meta({
+      description: "Encrypts the CA key: a value, ${ENV}, or { file: … }",
+    }),
     crlLifetime: duration
       .default(7 * 86400_000)
       .meta({ description: "Lifetime of a CRL published outside a manifest's crl section; default 7d" }),
