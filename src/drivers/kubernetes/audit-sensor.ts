@@ -46,7 +46,7 @@ export function createKubernetesAuditSensor(settings: AuditLogSettings, options:
   /** Server clock minus ours, learned from our own probe's line; undefined until one was seen. */
   let clock: number | undefined;
   const log = new AuditLog(path, () => processStart(settings, options.cluster));
-  // One reader at a time: what was read up to where belongs together.
+  // One reader at a time: the next one goes on where it ended.
   let turn: Promise<unknown> = Promise.resolve();
   return {
     can: { seesUse: true, byFingerprint: true, mustSeeNewUse: settings.mustSeeNewUse },
@@ -131,7 +131,8 @@ class AuditLog {
       if (current === undefined && files.rotated.length === 0)
         throw Object.assign(new Error("no log"), { code: "ENOENT" });
       const last = this.#mark;
-      if (last !== undefined && (await placeOf(last, files)) === undefined) this.#lost = lossOf(last, files, now);
+      if (last !== undefined && (await placeOf(last, files)) === undefined)
+        this.#lost = lossOf(last, files, now) ?? this.#lost;
       const place = followed.mark === undefined ? undefined : await placeOf(followed.mark, files);
       const read =
         place === undefined

@@ -106,6 +106,8 @@ describe("the members of a Service", () => {
       },
     });
     await expect(shown(pod("other"))).rejects.toThrow(/pods other run .*; the endpoints a are no running pods/);
+    const two = { slices: [slice(endpoint("10.0.0.1", "a"), endpoint("10.0.0.2", "gone"))], pods: [pod("a")] };
+    await expect(members(two)).rejects.toThrow(/: the endpoints gone are no running pods that it selects/);
     // A pod that replaced another of the same name is another one.
     await expect(shown({ metadata: { name: "a", uid: "new" } })).rejects.toThrow(/no endpoints/);
     const cluster = new Showing({ slices, pods: [pod("a")], selector: { app: "shop", tier: "web" } });
@@ -120,7 +122,8 @@ describe("the members of a Service", () => {
 
   it("that selects nothing are counted against `replicas`, and without it not at all", async () => {
     const slices = [slice(endpoint("10.0.0.1"), endpoint("10.0.0.2"))];
-    const none = { slices, selector: {} };
+    // Pods of the namespace that are none of it.
+    const none = { slices, selector: {}, pods: [pod("elsewhere")] };
     expect(await members(none, { replicas: 2 })).toHaveLength(2);
     await expect(members(none, { replicas: 3 })).rejects.toThrow(/3 replicas expected, 2 endpoints found/);
     await expect(members(none)).rejects.toThrow(/cannot be counted/);
