@@ -213,9 +213,11 @@ describe("a gap", () => {
     expect(await usage(one)).toMatchObject({ gapUntil: now, gap: expect.stringMatching(/truncated/) });
     expect(await usage()).not.toHaveProperty("gap");
     // Compressing it afterwards brings nothing back.
-    writeFileSync(join(dir, "audit-2026-11-26T17-40-00.000.log.gz"), gzipSync(readFileSync(path)));
-    rmSync(path);
+    const name = join(dir, "audit-2026-11-26T17-40-00.000.log");
+    renameSync(path, name);
     write(other(now));
+    writeFileSync(`${name}.gz`, gzipSync(readFileSync(name)));
+    rmSync(name);
     expect(await usage(one)).toMatchObject({ gapUntil: now, gap: expect.stringMatching(/truncated/) });
   });
 
