@@ -129,7 +129,7 @@ const notYes: [string, Partial<Answers>, object][] = [
   [
     "anonymous",
     { review: () => named(undefined, "system:anonymous") },
-    { saw: "unknown", why: expect.stringContaining("system:anonymous") },
+    { saw: "unknown", why: expect.stringContaining("it saw no certificate") },
   ],
   [
     "a name without a credential",

@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { beforeAll, describe, expect, it } from "vitest";
 import { buildGoTools, goTool } from "../../../lab/go-tools.ts";
+import { gyre } from "../../../lab/gyre.ts";
 import { type LabCluster, startCluster } from "../../../lab/peers/kubernetes.ts";
 import { runCommand } from "../../../lab/peers/peer.ts";
 import type { Pair } from "../../../lab/pki.ts";
@@ -222,4 +223,70 @@ describe("rights", () => {
     await target({ file }, cluster).deliver(material, version, testStep());
     expect(await probe({ file }, cluster)).toMatchObject({ saw: "presented" });
   });
+});
+
+it("a whole rotation: the cluster's own CSRs, two kubeconfigs of which one has a wrong CA, twice, and one put back", async () => {
+  const { pair } = robot("/O=shop/CN=night-shift");
+  const home = workspace.folder("estate");
+  const file = lab.writeKubeconfig("night", pair, { ca: pair.certificate });
+  writeFileSync(
+    `${home}/gyre.yaml`,
+    `apiVersion: gyre.dev/v1alpha1
+kind: Cluster
+metadata: { name: prod }
+spec: { uid: ${lab.uid}, kubeconfig: ${lab.kubeconfig} }
+---
+apiVersion: gyre.dev/v1alpha1
+kind: Issuer
+metadata: { name: csr }
+spec: { kubernetesCSR: { cluster: prod, approval: gyre } }
+---
+apiVersion: gyre.dev/v1alpha1
+kind: Credential
+metadata: { name: night }
+spec:
+  issue: { issuer: csr, subject: "O=shop,CN=night-shift", usages: [client], lifetime: 2h }
+  deliver:
+    - kubeconfig: { cluster: prod, file: ${file} }
+    - kubeconfig: { cluster: prod, server: "${server()}", secret: { cluster: prod, namespace: shop, name: night, create: true } }
+    - secret: { cluster: prod, namespace: shop, name: night-pair, create: true }
+  prove:
+    - kubeconfig: { cluster: prod, file: ${file} }
+    - kubeconfig: { cluster: prod, secret: { cluster: prod, namespace: shop, name: night } }
+    - kubernetesApi: { cluster: prod }
+  timing: { patience: 20s, poll: 500ms }
+`,
+  );
+  const seen = async () =>
+    String(JSON.parse(await whoami(file)).status.userInfo.extra["authentication.kubernetes.io/credential-id"]);
+  const doctor = await gyre(home, "doctor");
+  expect(doctor.out).toContain("which is no CA certificate");
+  const shown: string[] = [];
+  for (const _ of [1, 2]) {
+    const ran = await gyre(home, "rotate", "night", "--now");
+    expect(`${ran.code} ${ran.out} ${ran.err}`).toMatch(/^0 /);
+    shown.push(await seen());
+  }
+  expect(new Set([...shown, `X509SHA256=${pair.fingerprint}`]).size).toBe(3);
+  const crt = await lab.kubectl("get", "secret", "-n", "shop", "night-pair", "-o", "jsonpath={.data.tls\\.crt}");
+  writeFileSync(`${home}/crt.pem`, Buffer.from(crt, "base64"));
+  const { stdout } = {
+    stdout: await runCommand(["openssl", "x509", "-in", `${home}/crt.pem`, "-noout", "-fingerprint", "-sha256"]),
+  };
+  expect(shown[1]).toBe(`X509SHA256=${stdout.split("=")[1]!.trim().replaceAll(":", "").toLowerCase()}`);
+
+  // A consumer that nothing is delivered to: held, and put back everywhere, from Gyre's own store.
+  const left = workspace.path("left-behind");
+  writeFileSync(left, readFileSync(file), { mode: 0o600 });
+  const manifest = readFileSync(`${home}/gyre.yaml`, "utf8");
+  const more = `- kubernetesApi: { cluster: prod }\n    - kubeconfig: { cluster: prod, file: ${left} }`;
+  writeFileSync(`${home}/gyre.yaml`, manifest.replace("- kubernetesApi: { cluster: prod }", more).replace("20s", "2s"));
+  const held = await gyre(home, "rotate", "night", "--now");
+  expect(`${held.code} ${held.out}`).toMatch(/^3 [\s\S]*left-behind/);
+  expect(await seen()).not.toBe(shown[1]);
+  const back = await gyre(home, "revert", "night", "--reason", "a consumer was left behind");
+  expect(`${back.code} ${back.out} ${back.err}`).toMatch(/^[04] /);
+  expect(await seen()).toBe(shown[1]);
+  const again = await lab.kubectl("get", "secret", "-n", "shop", "night-pair", "-o", "jsonpath={.data.tls\\.crt}");
+  expect(again).toBe(crt);
 });
