@@ -335,7 +335,9 @@ async function startControllerManager(
       ...["--cluster-signing-cert-file", pki.ca.certificate, "--cluster-signing-key-file", pki.ca.privateKey],
       ...(options.signingDuration === undefined ? [] : ["--cluster-signing-duration", options.signingDuration]),
       ...["--root-ca-file", pki.ca.certificate, "--service-account-private-key-file", pki.serviceAccountKey],
-      ...["--use-service-account-credentials", "--leader-elect=false", "--controllers", "*"],
+      ...["--use-service-account-credentials", "--leader-elect=false"],
+      // Nodes have no kubelet here that would keep them ready.
+      ...["--controllers", "*,-node-lifecycle-controller,-taint-eviction-controller"],
       ...["--cert-dir", workspace.folder(options.name, "controller-manager")],
     ],
     ready: async () => {
