@@ -1,5 +1,6 @@
 import { Argument, Command, InvalidArgumentError, Option } from "commander";
 import { claims } from "../engine/claims.ts";
+import type { ScanFlags } from "./commands/scan.ts";
 import type { ExitCode } from "./exit.ts";
 import { parseLength } from "./lengths.ts";
 import type { Session } from "./session.ts";
@@ -66,7 +67,7 @@ const summaries: Readonly<Record<string, string>> = {
   show: "the whole history of one",
   doctor: "a manifest against reality, read-only",
   who: "who holds or uses a certificate",
-  scan: "certificates at addresses and in files",
+  scan: "certificates at addresses, in files, clusters",
   waive: "accept one unproven member, by name",
   approve: "approve what cannot be taken back",
   verify: "judge a receipt, without a network",
@@ -192,15 +193,30 @@ function looking(root: Command, perform: Perform): void {
     root,
     group,
     "scan",
-    "Look for certificates at addresses and in files; needs no manifest. Exits 3 when --days finds some, or anything has an error.",
-    ["gyre scan shop.example:443 /etc/nginx/tls", "gyre scan /etc/ssl --days 30", "gyre scan ~/.kube/config --json"],
+    "Look for certificates at addresses, in files and in a cluster; needs no manifest. Exits 3 when --days finds some, or anything has an error.",
+    [
+      "gyre scan shop.example:443 /etc/nginx/tls",
+      "gyre scan /etc/ssl --days 30",
+      "gyre scan ~/.kube/config --json",
+      "gyre scan --kubernetes --context prod --days 30",
+      "gyre scan --kubernetes --print-rbac | kubectl apply -f -",
+    ],
   )
-    .addArgument(new Argument("<TARGET...>", "host:port, file, directory or kubeconfig"))
+    .addArgument(new Argument("[TARGET...]", "host:port, file, directory or kubeconfig"))
     .addOption(
       new Option("--days <N>", "only what expires within N days; exits 3 when there is any").argParser(wholeDays),
     )
     .addOption(new Option("--server-name <NAME>", "SNI for addresses (default: the host)"))
-    .action((targets: string[], flags: { days?: number; serverName?: string }) =>
+    .option("--kubernetes", "everything in a cluster that holds certificates; only lists, changes nothing")
+    .option("--kubeconfig <FILE>", "how to get into it (default: $KUBECONFIG, ~/.kube/config, the pod's own)")
+    .option("--context <NAME>", "which context of it (default: the current one)")
+    .option(
+      "--namespace <NS>",
+      "only this namespace; may be repeated",
+      (name: string, before: string[] | undefined) => [...(before ?? []), name],
+    )
+    .option("--print-rbac", "print the rights that --kubernetes needs, and do nothing else")
+    .action((targets: string[], flags: ScanFlags) =>
       perform(async (session) => (await import("./commands/scan.ts")).scan(session, targets, flags)),
     );
 }

@@ -7,7 +7,7 @@ import { type Found, problem } from "./found.ts";
 import { type Carried, looksLikeKubeconfig } from "./kubeconfig.ts";
 import { readWhole, systemWords } from "./read-file.ts";
 import type { ScanOptions } from "./scan.ts";
-import { judgeItems, judgeKubeconfig, stem, Together } from "./together.ts";
+import { entryFindings, judgeItems, judgeKubeconfig, stem, Together } from "./together.ts";
 
 /** How long files are read in one go before others get their turn, milliseconds. Reading without waiting is faster:
  *  a small file takes 5 µs to read and 50 µs to hand to another thread and back. */
@@ -152,6 +152,6 @@ function* judgeEntry(carried: readonly Carried[], mode: number, options: Require
       yield problem(where, systemWords(error));
     }
   }
-  yield* judgeItems(items, carried[0]!.where, modeOfKey, entry);
+  yield* judgeItems(items, carried[0]!.where, modeOfKey, entry, entryFindings(carried));
   yield* entry.keys();
 }

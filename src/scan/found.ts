@@ -3,7 +3,8 @@ import type { LintFinding } from "../pki/lint.ts";
 /** Something about a find that a person should know. Codes of src/pki/lint.ts, and those of this room. */
 export interface Finding {
   readonly severity: "error" | "warning" | "note";
-  /** Beside lint's: `key-mismatch`, `key-permissions`, `writable`, `chain-order`, `name-mismatch`, `crl-expired`. */
+  /** Beside lint's: `key-mismatch`, `key-permissions`, `writable`, `chain-order`, `name-mismatch`, `crl-expired`,
+   *  `not-a-ca`, `root-ca-differs`, `base64-twice`, `insecure`. */
   readonly code: string;
   readonly message: string;
   /** Where the rule is written, for lint's. */
@@ -11,9 +12,40 @@ export interface Finding {
 }
 
 interface Find {
-  /** `path:line`, `host:port#1` (place in the chain), `path#user/admin`. */
+  /** `path:line`, `host:port#1` (place in the chain), `path#user/admin`, `Secret shop/web/tls.crt:1`. */
   readonly where: string;
   readonly findings: readonly Finding[];
+  /** Set where it is in an object of a cluster. */
+  readonly object?: InCluster;
+}
+
+/** An object of a cluster, whose it is and who uses it. */
+export interface InCluster {
+  readonly kind: string;
+  /** Absent for objects of the whole cluster. */
+  readonly namespace?: string;
+  readonly name: string;
+  /** Key of the data, or path of the field. */
+  readonly key: string;
+  /** Type of a Secret. */
+  readonly type?: string;
+  /** The nearest first; empty where nothing says. */
+  readonly owners: readonly Owner[];
+  readonly users: readonly User[];
+  /** Kinds of users that could not be listed: whether there are any is unknown. */
+  readonly usersUnseen?: readonly string[];
+}
+export interface Owner {
+  /** What says so: `ownerReference`, `cert-manager`, `Helm`, `Flux`, `Argo CD`, `managed-by`, `field manager`, `signer`. */
+  readonly by: string;
+  readonly who: string;
+}
+export interface User {
+  /** `Deployment shop/web`, `Ingress shop/web`. */
+  readonly who: string;
+  /** What only a restart renews: `env` and `subPath`. */
+  readonly how: "mount" | "subPath" | "env" | "tls";
+  readonly pods?: number;
 }
 
 /** Plain data, ready for JSON. Times are milliseconds since the epoch. */
@@ -24,6 +56,8 @@ export type Found =
   | FoundRequest
   | FoundStore
   | FoundToken
+  | FoundSetting
+  | FoundSkipped
   | FoundProblem;
 
 export interface FoundCertificate extends Find {
@@ -77,6 +111,17 @@ export interface FoundStore extends Find {
 /** A secret of another kind in a kubeconfig; its value is never read. */
 export interface FoundToken extends Find {
   readonly what: "token" | "password" | "exec";
+}
+/** A setting that stands where a certificate should. */
+export interface FoundSetting extends Find {
+  readonly what: "setting";
+  readonly message: string;
+}
+/** Left out on purpose, and why. */
+export interface FoundSkipped extends Find {
+  readonly what: "skipped";
+  readonly count?: number;
+  readonly message: string;
 }
 /** Something that could not be read. The scan goes on. */
 export interface FoundProblem extends Find {

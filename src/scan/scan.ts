@@ -14,6 +14,13 @@ export interface ScanOptions {
   readonly signal?: AbortSignal;
 }
 
+export const withDefaults = (options: ScanOptions): Required<ScanOptions> => ({
+  now: options.now ?? Date.now(),
+  lint: options.lint ?? true,
+  serverName: options.serverName ?? "",
+  signal: options.signal ?? new AbortController().signal,
+});
+
 const ADDRESS = /^(\[[0-9a-fA-F:.]+\]|[^\s:[\]/]+):\d{1,5}$/;
 
 /**
@@ -23,12 +30,7 @@ const ADDRESS = /^(\[[0-9a-fA-F:.]+\]|[^\s:[\]/]+):\d{1,5}$/;
  * with certificates and never told. Rejects only when `signal` aborts.
  */
 export async function* scan(targets: readonly string[], options: ScanOptions = {}): AsyncGenerator<Found> {
-  const all: Required<ScanOptions> = {
-    now: options.now ?? Date.now(),
-    lint: options.lint ?? true,
-    serverName: options.serverName ?? "",
-    signal: options.signal ?? new AbortController().signal,
-  };
+  const all = withDefaults(options);
   try {
     for (const target of targets) yield* scanTarget(target, all);
   } finally {

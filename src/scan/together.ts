@@ -1,7 +1,8 @@
 import { basename } from "node:path";
+import type { Certificate } from "../pki/certificate.ts";
 import { orderOf, placesOf } from "./chains.ts";
 import type { Item } from "./contents.ts";
-import { type Found, type FoundPrivateKey, problem, wordsOf } from "./found.ts";
+import { type Finding, type Found, type FoundPrivateKey, problem, wordsOf } from "./found.ts";
 import { judgeCertificate, judgeOther, type KeyAt, writable } from "./judge.ts";
 import { type Carried, readKubeconfig } from "./kubeconfig.ts";
 import type { ScanOptions } from "./scan.ts";
@@ -66,6 +67,7 @@ export function* judgeItems(
   path: string,
   mode: number | undefined,
   around: Together,
+  extra: (certificate: Certificate) => readonly Finding[] = () => [],
 ): Generator<Found> {
   const { now, lint } = around.options;
   const own: KeyAt[] = [];
@@ -91,7 +93,7 @@ export function* judgeItems(
       ...(place ? { chain: { position: place.position, of: place.of } } : {}),
       beside: own.length > 0 ? own : around.besides(path),
       ...(around.hasKeys ? { keyOf: around.keyOf } : {}),
-      more: at === 1 ? [...order, ...writable(mode)] : writable(mode),
+      more: [...(at === 1 ? order : []), ...writable(mode), ...extra(item.certificate)],
     });
     around.note(found);
     yield found;
@@ -118,3 +120,21 @@ export function* judgeKubeconfig(
   for (const where of new Set(config.carried.map((one) => one.where)))
     yield* judgeEntry(config.carried.filter((one) => one.where === where));
 }
+
+/** What is wrong with a certificate that stands where clients of a server look for its CA. */
+export function anchorFindings(certificate: Certificate): readonly Finding[] {
+  if (certificate.isCa) return [];
+  const usages = certificate.extendedKeyUsage;
+  if (usages.length > 0 && !usages.includes("serverAuth"))
+    return [
+      { severity: "error", code: "not-a-ca", message: "it is a client certificate: no server is verified by it" },
+    ];
+  // A server that presents this very certificate is verified by it all the same (Go, OpenSSL with partial chains).
+  if (certificate.isSelfIssued) return [];
+  const message = "it is no CA: only a server that presents this very certificate is verified by it";
+  return [{ severity: "warning", code: "not-a-ca", message }];
+}
+
+/** For one entry of a kubeconfig: a cluster's CA, or a user's certificate. */
+export const entryFindings = (carried: readonly Carried[]): ((certificate: Certificate) => readonly Finding[]) =>
+  carried[0]?.field === "certificate-authority" ? anchorFindings : () => [];

@@ -18,7 +18,7 @@ const allowed: Record<string, { rooms: string[]; packages?: string[] }> = {
   drivers: { rooms: ["pki", "errors.ts"] },
   manifest: { rooms: ["drivers", "engine", "pki", "errors.ts"] },
   runtime: { rooms: ["engine", "drivers", "journal", "receipt", "manifest", "pki", "errors.ts"] },
-  scan: { rooms: ["pki", "errors.ts", "drivers/tls"] },
+  scan: { rooms: ["pki", "errors.ts", "drivers/tls", "drivers/kubernetes"] },
   cli: { rooms: ["engine", "drivers", "journal", "receipt", "manifest", "pki", "errors.ts", "runtime", "scan"] },
 };
 

@@ -4,8 +4,9 @@ import { type ExitCode, exits } from "../exit.ts";
 import { plainData } from "../json.ts";
 import { foundLines, type ScanSum, scanHead, sumLines } from "../render/scan.ts";
 import type { Session } from "../session.ts";
+import { type ClusterFlags, clusterOf } from "./scan-cluster.ts";
 
-export interface ScanFlags {
+export interface ScanFlags extends ClusterFlags {
   readonly days?: number;
   readonly serverName?: string;
 }
@@ -16,6 +17,14 @@ export interface ScanFlags {
  */
 export async function scan(session: Session, targets: readonly string[], flags: ScanFlags): Promise<ExitCode> {
   const { console } = session;
+  const cluster = clusterOf(session, targets, flags);
+  if (flags.printRbac === true) {
+    const { scanRbac, scanRights } = await import("../../scan/kubernetes/rights.ts");
+    const namespaces = flags.namespace ?? [];
+    if (console.json) console.data({ rights: scanRights(namespaces) });
+    else console.raw(scanRbac(namespaces));
+    return exits.ok;
+  }
   const { scan: look } = await import("../../scan/scan.ts");
   const sum: ScanSum = { certificates: 0, others: 0, errors: 0, warnings: 0, problems: 0, expired: 0, within: 0 };
   const options = { now: console.now(), ...(flags.serverName === undefined ? {} : { serverName: flags.serverName }) };
@@ -23,15 +32,24 @@ export async function scan(session: Session, targets: readonly string[], flags: 
     session.cwd === process.cwd() || /:\d+$/.test(target) ? target : resolve(session.cwd, target),
   );
   let headed = console.quiet;
-  for await (const found of look(places, options)) {
-    add(sum, found, flags.days);
-    if (!isShown(found, flags.days, console.quiet)) continue;
-    if (console.json) console.raw(`${JSON.stringify(plainData(found))}\n`);
-    else {
-      if (!headed) console.say([scanHead()]);
-      headed = true;
-      console.say(foundLines(found, console.width, false));
+  const tell = async (finds: AsyncIterable<Found>): Promise<void> => {
+    for await (const found of finds) {
+      add(sum, found, flags.days);
+      if (!isShown(found, flags.days, console.quiet)) continue;
+      if (console.json) console.raw(`${JSON.stringify(plainData(found))}\n`);
+      else {
+        if (!headed) console.say([scanHead()]);
+        headed = true;
+        console.say(foundLines(found, console.width, false));
+      }
     }
+  };
+  await tell(look(places, options));
+  if (cluster !== undefined) {
+    const { openClusterScan } = await import("../../scan/kubernetes/scan.ts");
+    const { server, cost, finds } = await openClusterScan(cluster, options);
+    await tell(finds);
+    sum.cluster = { server, ...cost };
   }
   const exit = exitOf(sum);
   if (console.json) console.raw(`${JSON.stringify({ sum, exit })}\n`);
@@ -44,6 +62,7 @@ const isWithin = (found: Found, days: number | undefined): boolean =>
 
 function isShown(found: Found, days: number | undefined, quiet: boolean): boolean {
   if (found.what === "problem") return true;
+  if (found.what === "skipped") return !quiet;
   if (days !== undefined) return isWithin(found, days);
   return (
     !quiet || found.findings.some(({ severity }) => severity !== "note") || ("daysLeft" in found && found.daysLeft < 0)
@@ -51,6 +70,7 @@ function isShown(found: Found, days: number | undefined, quiet: boolean): boolea
 }
 
 function add(sum: ScanSum, found: Found, days: number | undefined): void {
+  if (found.what === "skipped") return;
   if (found.what === "problem") sum.problems += 1;
   else if (found.what === "certificate" || found.what === "CA") sum.certificates += 1;
   else sum.others += 1;

@@ -1,4 +1,5 @@
 import type { Found } from "../../scan/found.ts";
+import type { Cost } from "../../scan/kubernetes/lists.ts";
 import { wrap } from "../layout.ts";
 import { bad, bold, dim, held } from "../paint.ts";
 import { count } from "../words.ts";
@@ -15,6 +16,8 @@ export function foundLines(found: Found, width: number, notes: boolean): string[
     width,
     columns.rest,
   );
+  const whose = whoseWords(found);
+  if (whose !== "") lines.push(...wrap(`${" ".repeat(columns.rest)}${dim(whose)}`, width, columns.rest));
   for (const { severity, code, message } of found.findings) {
     if (severity === "note" && !notes) continue;
     const mark = severity === "error" ? bad("error") : severity === "warning" ? held("warning") : "note";
@@ -22,6 +25,27 @@ export function foundLines(found: Found, width: number, notes: boolean): string[
     lines.push(...wrap(`${" ".repeat(columns.what)}${mark}${pad}${message} ${dim(`[${code}]`)}`, width, columns.rest));
   }
   return lines;
+}
+
+/** Whose an object of a cluster is and who uses it: told once, of the leaf. */
+function whoseWords(found: Found): string {
+  const { object } = found;
+  const above = "chain" in found && found.chain !== undefined && found.chain.position > 1;
+  if (object === undefined || above || found.what === "problem" || found.what === "private key") return "";
+  const marked = object.owners.filter(({ by }) => by !== "field manager");
+  const owners = marked.map(({ by, who }) => (by === "ownerReference" ? who : `${by} ${who}`));
+  const writers = marked.length > 0 ? [] : object.owners.map(({ who }) => who);
+  const users = object.users.map(
+    ({ who, how, pods }) => `${who} (${how}${pods === undefined ? "" : `, ${count(pods, "pod")}`})`,
+  );
+  const more = users.length > 4 ? [`${users.length - 4} more`] : [];
+  const unseen = object.usersUnseen === undefined ? [] : [`${object.usersUnseen.join(", ")} not seen`];
+  const used = [...users.slice(0, 4), ...more, ...unseen];
+  return [
+    ...(owners.length === 0 ? [] : [`of ${owners.join(", ")}`]),
+    ...(writers.length === 0 ? [] : [`written by ${writers.join(", ")}`]),
+    ...(used.length === 0 ? [] : [`used by ${used.join(", ")}`]),
+  ].join("; ");
 }
 
 function leftWords(found: Found): string {
@@ -55,6 +79,8 @@ function detailWords(found: Found): string {
     case "exec":
       return "a secret of another kind, not read";
     case "problem":
+    case "setting":
+    case "skipped":
       return found.message;
     default:
       return found satisfies never;
@@ -98,6 +124,8 @@ export interface ScanSum {
   expired: number;
   /** Within `--days`. */
   within: number;
+  /** What a cluster was asked. */
+  cluster?: { readonly server: string } & Cost;
 }
 
 export function sumLines(sum: ScanSum, days: number | undefined, width: number): string[] {
@@ -107,5 +135,13 @@ export function sumLines(sum: ScanSum, days: number | undefined, width: number):
   if (sum.errors > 0) parts.push(bad(count(sum.errors, "error")));
   if (sum.warnings > 0) parts.push(held(count(sum.warnings, "warning")));
   if (sum.problems > 0) parts.push(bad(`${sum.problems} could not be read`));
-  return wrap(parts.join(", "), width, 2);
+  return [...wrap(parts.join(", "), width, 2), ...(sum.cluster === undefined ? [] : costLines(sum.cluster, width))];
+}
+
+function costLines({ server, requests, bytes, objects }: NonNullable<ScanSum["cluster"]>, width: number): string[] {
+  const listed = Object.entries(objects)
+    .filter(([, number]) => number > 0)
+    .map(([kind, number]) => count(number, kind, kind.endsWith("s") ? `${kind}es` : `${kind}s`));
+  const size = bytes < 1e5 ? `${(bytes / 1e3).toFixed(1)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+  return wrap(`asked ${server}: ${count(requests, "request")}, ${size}, ${listed.join(", ")}`, width, 2);
 }

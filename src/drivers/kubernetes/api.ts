@@ -32,6 +32,8 @@ export interface Call {
   readonly type?: string;
   readonly accept?: string;
   readonly userAgent?: string;
+  /** Bytes of the reply that are read at most; more is `NoAnswer` with the reason `tooLarge`. */
+  readonly most?: number;
   readonly signal?: AbortSignal;
 }
 
@@ -47,6 +49,7 @@ export interface Answer {
 const limits = { connect: 10_000, reply: 60_000 };
 /** A list page of 500 objects is a few megabytes; more than this is no API server's answer. */
 const largest = 256 * 1024 * 1024;
+export const tooLarge = "the answer is larger than what is read of one";
 
 export const keepingAgent = (): Agent => new Agent({ keepAlive: true, maxSockets: 8, maxCachedSessions: 0 });
 
@@ -110,7 +113,7 @@ export function send(dial: Dial, call: Call): Promise<Answer> {
       let bytes = 0;
       response.on("data", (chunk: Buffer) => {
         bytes += chunk.length;
-        if (bytes > largest) fail("the answer is larger than any API server's");
+        if (bytes > (call.most ?? largest)) fail(tooLarge);
         else chunks.push(chunk);
       });
       response.once("end", () => {
