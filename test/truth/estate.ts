@@ -4,11 +4,14 @@
  * another one shows it (a mesh): it can be seen refused. Without, it is a server certificate that is superseded.
  */
 import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { makeWorkspace, type Workspace } from "../../lab/estate.ts";
 import { type CaBefore, caBefore } from "../../lab/gyre.ts";
 import type { Nginx } from "../../lab/peers/nginx.ts";
 import { bundle, issue, makeAuthority, openssl } from "../../lab/pki.ts";
+import { lookOutside } from "./reality.ts";
 import { type Ground, nginx, type Replica, serverName } from "./replicas.ts";
+import type { World } from "./scene.ts";
 
 export const credential = "mesh-tls";
 
@@ -53,9 +56,8 @@ export interface ManifestSettings {
   readonly members: readonly string[];
 }
 
-export interface Estate {
+export interface Estate extends World {
   readonly workspace: Workspace;
-  readonly home: string;
   readonly kind: Kind;
   readonly mutual: boolean;
   readonly replicas: readonly Replica[];
@@ -73,9 +75,6 @@ export interface Estate {
   add(make: (ground: Ground, name: string) => Promise<Replica>): Promise<Replica>;
   /** Puts another reload script in place of the usual one; without one, the usual. */
   hook(replica: Replica, script?: string): void;
-  /** Addresses and paths by what they are called, so that two runs read the same. */
-  plainly(text: string): string;
-  end(failed: boolean): Promise<void>;
 }
 
 export async function buildEstate(name: string, options: EstateOptions = {}): Promise<Estate> {
@@ -101,7 +100,8 @@ export async function buildEstate(name: string, options: EstateOptions = {}): Pr
   };
   const replicas: Replica[] = [];
   const estate: Estate = {
-    ...{ workspace, home, kind, mutual, replicas, ca, ground, old },
+    ...{ workspace, home, credential, kind, mutual, replicas, members: replicas, ca, ground, old },
+    grade: mutual ? "REFUSED" : "SUPERSEDED",
     roots: client?.roots ?? roots,
     replica: (number) => replicas[number - 1]!,
     nginx: (number) => replicas[number - 1] as Replica<Nginx>,
@@ -117,6 +117,13 @@ export async function buildEstate(name: string, options: EstateOptions = {}): Pr
     hook(replica, script) {
       if (replica.hook === undefined) throw new Error(`${replica.name} has no reload script`);
       writeFileSync(replica.hook.path, script ?? replica.hook.usual);
+    },
+    look: (extra) => lookOutside(estate, extra),
+    // The new certificate where it is delivered first, the CRL beside it.
+    lies() {
+      const { stored, dir } = estate.replica(1);
+      if ("keystore" in stored) throw new Error("a liar needs a PEM file");
+      return { certificate: stored.certificate, crl: join(dir, "tls", "ca.crl") };
     },
     plainly(text) {
       let plain = text;

@@ -7,11 +7,10 @@
  */
 import { parseArgs } from "node:util";
 import { install } from "../../lab/install.ts";
-import { buildEstate, type Estate } from "./estate.ts";
-import { type ExtraLook, lookOutside } from "./reality.ts";
+import type { ExtraLook } from "./reality.ts";
 import { faultOf, type LineReport, liarReport, tableText, writePage } from "./report.ts";
 import { type Build, rotate } from "./rotate.ts";
-import { type Act, closed, gradeOf, type Scene } from "./scene.ts";
+import type { Act, Play, World } from "./scene.ts";
 import { scenes } from "./scenes/all.ts";
 import { judge, read } from "./verdict.ts";
 
@@ -25,39 +24,37 @@ export interface ActReport {
   readonly why?: string;
 }
 
-async function playAct(estate: Estate, act: Act, looks: readonly ExtraLook[], build: Build): Promise<ActReport> {
+async function playAct(world: World, act: Act, looks: readonly ExtraLook[], build: Build): Promise<ActReport> {
   await act.change?.();
-  const ended = await (act.run ?? ((which: Build) => rotate(estate, which)))(build);
+  const ended = await (act.run ?? ((which: Build) => rotate(world, which)))(build);
   // The order is the point: the world first, then what Gyre says of it.
-  const really = await lookOutside(estate, looks);
+  const really = await world.look(looks);
   const said = read(ended);
-  const { verdict, why } = judge(estate, act.expect, really, said);
+  const { verdict, why } = judge(world, act.expect, really, said);
   const { result, grade, names = [] } = act.expect;
   return {
     title: act.title,
-    expected: estate.plainly(
+    expected: world.plainly(
       [result, grade ?? [], names.length > 0 ? `naming ${names.join(", ")}` : []].flat().join(" "),
     ),
-    really: really.words,
-    said: estate.plainly(said.words),
+    really: world.plainly(really.words),
+    said: world.plainly(said.words),
     seconds: ended.seconds,
     verdict,
-    ...(why === "" ? {} : { why: estate.plainly(why) }),
+    ...(why === "" ? {} : { why: world.plainly(why) }),
   };
 }
 
-async function play(scene: Scene, faulty: boolean, build: Build): Promise<ActReport[]> {
-  const estate = await buildEstate(scene.name.replaceAll(" ", "-"), scene.estate?.(faulty));
+async function play(scene: Play, faulty: boolean, build: Build): Promise<ActReport[]> {
+  const { world, acts: actsOf } = await scene.set(faulty);
   const reports: ActReport[] = [];
   let failed = true;
   try {
-    const twin = (): readonly Act[] =>
-      scene.twin?.(estate) ?? [{ title: "twin", expect: closed(gradeOf(scene, estate)) }];
-    const acts = faulty ? scene.acts(estate) : twin();
+    const acts = actsOf();
     let looks: readonly ExtraLook[] = [];
     for (const act of acts) {
       looks = act.looks ?? looks;
-      const report = await playAct(estate, act, looks, build);
+      const report = await playAct(world, act, looks, build);
       reports.push(faulty ? report : { ...report, title: `twin${acts.length > 1 ? ` ${report.title}` : ""}` });
       // After a false verdict the rest of the scene would judge another world than the one that was meant.
       if (report.verdict !== "true") return reports;
@@ -65,7 +62,7 @@ async function play(scene: Scene, faulty: boolean, build: Build): Promise<ActRep
     failed = false;
     return reports;
   } finally {
-    await estate.end(failed && build === "real");
+    await world.end(failed && build === "real");
   }
 }
 
@@ -74,7 +71,7 @@ const played: Readonly<Record<Build, readonly boolean[]>> = {
   ...{ real: [true, false], "says accepted": [true], "says refused": [false], "says what is hoped": [true] },
 };
 
-async function lineOf(scene: Scene, build: Build): Promise<LineReport> {
+async function lineOf(scene: Play, build: Build): Promise<LineReport> {
   const began = performance.now();
   const acts: ActReport[] = [];
   try {
@@ -94,7 +91,7 @@ async function lineOf(scene: Scene, build: Build): Promise<LineReport> {
 }
 
 /** So many at once, reported in the order of the table. */
-async function playAll(wanted: readonly Scene[], atOnce: number, build: Build, told: (line: LineReport) => void) {
+async function playAll(wanted: readonly Play[], atOnce: number, build: Build, told: (line: LineReport) => void) {
   const reports: (LineReport | undefined)[] = wanted.map(() => undefined);
   let next = 0;
   let shown = 0;

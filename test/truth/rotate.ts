@@ -1,9 +1,8 @@
 /** The real command line as a process of its own, from its first word to its last; nothing of its output is read here. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gyreProgram } from "../../lab/gyre.ts";
-import { credential, type Estate } from "./estate.ts";
+import type { World } from "./scene.ts";
 
 /** Which probes the build has: the real ones, or liars (liar.mjs). */
 export type Build = "real" | "says accepted" | "says refused" | "says what is hoped";
@@ -32,7 +31,7 @@ export interface Preload {
 }
 
 export function startGyre(
-  estate: Estate,
+  world: World,
   args: readonly string[],
   build: Build = "real",
   also: Preload | undefined = undefined,
@@ -42,9 +41,9 @@ export function startGyre(
     "--import",
     one,
   ]);
-  const lies = build === "real" ? {} : { TRUTH_LIAR: JSON.stringify({ build, ...liesOf(estate) }) };
+  const lies = build === "real" ? {} : { TRUTH_LIAR: JSON.stringify({ build, ...world.lies() }) };
   const child = spawn(process.execPath, [...preload, gyreProgram, ...args, "--json"], {
-    cwd: estate.home,
+    cwd: world.home,
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, ...lies, ...also?.env },
   });
@@ -67,13 +66,6 @@ export function startGyre(
   return { child, ended };
 }
 
-/** Where a liar finds what it should claim: the new certificate where it is delivered first, the CRL beside it. */
-function liesOf(estate: Estate): { certificate: string; crl: string } {
-  const { stored, dir } = estate.replica(1);
-  if ("keystore" in stored) throw new Error("a liar needs a PEM file");
-  return { certificate: stored.certificate, crl: join(dir, "tls", "ca.crl") };
-}
-
-/** `gyre rotate mesh-tls --now`, to its end. With a rotation under way it goes on with that. */
-export const rotate = (estate: Estate, build: Build = "real"): Promise<Ended> =>
-  startGyre(estate, ["rotate", credential, "--now"], build).ended;
+/** `gyre rotate CREDENTIAL --now`, to its end. With a rotation under way it goes on with that. */
+export const rotate = (world: World, build: Build = "real"): Promise<Ended> =>
+  startGyre(world, ["rotate", world.credential, "--now"], build).ended;

@@ -3,10 +3,28 @@
  * is stated before anything runs.
  */
 import type { Estate, EstateOptions } from "./estate.ts";
-import type { ExtraLook } from "./reality.ts";
+import type { ExtraLook, Reality } from "./reality.ts";
 import type { Build, Ended } from "./rotate.ts";
 
-export type Grade = "REFUSED" | "SUPERSEDED" | "EXPIRED";
+export type Grade = "REFUSED" | "DENIED" | "SUPERSEDED" | "EXPIRED";
+
+/** What a scene is played in: servers and files (estate.ts), or a cluster (kubernetes/estate.ts). */
+export interface World {
+  /** Where Gyre is run. */
+  readonly home: string;
+  readonly credential: string;
+  /** The best grade that can be reached in it. */
+  readonly grade: Grade;
+  /** Those whom Gyre might accuse: by this address, or by a path in this directory. */
+  readonly members: readonly { readonly address: string; readonly dir: string }[];
+  /** The outside witness. */
+  look(extra: readonly ExtraLook[]): Promise<Reality>;
+  /** What a lying build needs to know (liar.mjs). */
+  lies(): Readonly<Record<string, unknown>>;
+  /** Addresses and paths by what they are called, so that two runs read the same. */
+  plainly(text: string): string;
+  end(failed: boolean): Promise<void>;
+}
 
 export interface Expected {
   /** `error`: the command did nothing and said so. `no word`: it was killed. */
@@ -33,7 +51,8 @@ export interface Act {
   readonly expect: Expected;
 }
 
-export interface Scene {
+/** A line of the table, apart from what it is played in. */
+export interface Line {
   /** Of design.md, section 7. */
   readonly line: number;
   /** `5`, or `5 haproxy` where a line has several. */
@@ -42,19 +61,41 @@ export interface Scene {
   readonly fault: string;
   /** How the fault is made here. */
   readonly how: string;
-  readonly estate?: (faulty: boolean) => EstateOptions;
-  /** The fault, then its repair. */
-  readonly acts: (estate: Estate) => readonly Act[];
-  /** The same estate without the fault. */
-  readonly twin?: (estate: Estate) => readonly Act[];
-  /** The grade of the twin; default REFUSED with mutual TLS, SUPERSEDED without. */
-  readonly grade?: Grade;
   /** The fault can be seen by probes only: a build whose probes lie must be caught by it. */
   readonly probesOnly?: boolean;
 }
 
-export const gradeOf = (scene: Scene, estate: Estate): Grade =>
-  scene.grade ?? (estate.mutual ? "REFUSED" : "SUPERSEDED");
+export interface Scene<W extends World = Estate, Options = EstateOptions> extends Line {
+  readonly estate?: (faulty: boolean) => Options;
+  /** The fault, then its repair. */
+  readonly acts: (estate: W) => readonly Act[];
+  /** The same estate without the fault. */
+  readonly twin?: (estate: W) => readonly Act[];
+  /** The grade of the twin; default the best that its estate can reach. */
+  readonly grade?: Grade;
+}
+
+/** A line that knows what it is played in. */
+export interface Play extends Line {
+  /** Builds it anew, with the fault or as the twin. */
+  set(faulty: boolean): Promise<{ readonly world: World; readonly acts: () => readonly Act[] }>;
+}
+
+/** Plays a scene in what `build` makes of its options. */
+export function playedIn<W extends World, Options>(
+  build: (name: string, options?: Options) => Promise<W>,
+  scene: Scene<W, Options>,
+): Play {
+  const { line, name, fault, how, probesOnly = false } = scene;
+  return {
+    ...{ line, name, fault, how, probesOnly },
+    async set(faulty) {
+      const world = await build(name.replaceAll(" ", "-"), scene.estate?.(faulty));
+      const twin = () => scene.twin?.(world) ?? [{ title: "twin", expect: closed(scene.grade ?? world.grade) }];
+      return { world, acts: () => (faulty ? scene.acts(world) : twin()) };
+    },
+  };
+}
 
 export const closed = (grade: Grade): Expected => ({ result: "closed", grade });
 export const held = (...names: string[]): Expected => ({ result: "held", names });

@@ -1,8 +1,7 @@
 /** Gyre's word, read only after the witness has looked, and held against what really is. */
-import type { Estate } from "./estate.ts";
 import type { Reality } from "./reality.ts";
 import type { Ended } from "./rotate.ts";
-import type { Expected } from "./scene.ts";
+import type { Expected, World } from "./scene.ts";
 
 /**
  * `false-done`: it said more than was true. `false-alarm`: it stopped where nothing was left to stop it. `wrong-name`: it
@@ -71,7 +70,7 @@ const exits: Readonly<Record<Expected["result"], readonly number[]>> = {
 const worth = ["FIRST", "SUPERSEDED", "DENIED", "EXPIRED", "REFUSED"];
 
 export function judge(
-  estate: Estate,
+  world: World,
   expected: Expected,
   really: Reality,
   said: Said,
@@ -96,7 +95,7 @@ export function judge(
   if (expected.words !== undefined && !expected.words.test(said.words))
     return give("wrong-name", `its words lack ${expected.words}`);
   const innocent = said.reasons.filter(({ about, what }) => {
-    const accused = estate.replicas.find((one) => about.includes(one.address) || about.startsWith(`${one.dir}/`));
+    const accused = world.members.find((one) => about.includes(one.address) || about.startsWith(`${one.dir}/`));
     return accused !== undefined && !(expected.names ?? []).some((name) => about.includes(name) || what.includes(name));
   });
   if (innocent.length > 0) return give("wrong-name", `accuses ${innocent.map(({ about }) => about).join(", ")}`);

@@ -1,4 +1,5 @@
-import type { Scene } from "../scene.ts";
+import { buildEstate } from "../estate.ts";
+import { type Play, playedIn } from "../scene.ts";
 import * as files from "./files.ts";
 import * as issuers from "./issuers.ts";
 import * as members from "./members.ts";
@@ -6,14 +7,16 @@ import * as runners from "./runners.ts";
 import * as sensors from "./sensors.ts";
 import * as verifiers from "./verifiers.ts";
 
-const order = ({ line, name }: Scene): string => `${String(line).padStart(3, "0")} ${name}`;
+const order = ({ line, name }: Play): string => `${String(line).padStart(3, "0")} ${name}`;
 
 /** The table, in the order of its lines. */
-export const scenes: readonly Scene[] = [
+export const scenes: readonly Play[] = [
   ...Object.values(files),
   ...Object.values(issuers),
   ...Object.values(members),
   ...Object.values(sensors),
   ...Object.values(runners),
   ...Object.values(verifiers),
-].sort((a, b) => order(a).localeCompare(order(b)));
+]
+  .map((scene) => playedIn(buildEstate, scene))
+  .sort((a, b) => order(a).localeCompare(order(b)));
