@@ -11,6 +11,7 @@ import { benchHandshake } from "./handshake.ts";
 import { pkiFigures } from "./pki.ts";
 import { hundredReplicasBench, renewBench } from "./rotation.ts";
 import { benchScan } from "./scan.ts";
+import { scanKubernetesBench } from "./scan-kubernetes.ts";
 import { startBench } from "./start.ts";
 
 const parts: Readonly<Record<string, () => Promise<readonly Figure[]>>> = {
@@ -27,6 +28,7 @@ const parts: Readonly<Record<string, () => Promise<readonly Figure[]>>> = {
     };
     return [...figures, { ...flat, ratio: Math.round(flat.ratio * 100) / 100 }];
   },
+  "scan-kubernetes": scanKubernetesBench,
   decide: decideBench,
   renew: async () => [await renewBench()],
   replicas: async () => [await hundredReplicasBench()],

@@ -56,7 +56,9 @@ const marks: readonly { readonly by: string; readonly who: (of: Named) => string
 /** Whose it is: owner references, marks of tools, and who wrote its content (`fields`: `f:data`, `f:webhooks`). */
 export function ownersOf(meta: Meta, fields: readonly string[]): Owner[] {
   const named = { labels: meta.labels ?? {}, annotations: meta.annotations ?? {} };
-  const references = [...(meta.ownerReferences ?? [])].sort((a, b) => Number(b.controller) - Number(a.controller));
+  const references = [...(meta.ownerReferences ?? [])].sort(
+    (a, b) => Number(b.controller === true) - Number(a.controller === true),
+  );
   const found: Owner[] = references.map(({ kind, name }) => ({ by: "ownerReference", who: `${kind} ${name}` }));
   for (const { by, who } of marks) {
     const text = who(named);
