@@ -22,7 +22,7 @@ export function manifestJsonSchema(): object {
     $schema: "https://json-schema.org/draft/2020-12/schema",
     $id: SCHEMA_ID,
     title: "Gyre manifest",
-    description: "One document of a Gyre manifest: an Issuer or a Credential",
+    description: "One document of a Gyre manifest: an Issuer, a Credential or a Cluster",
     oneOf: Object.keys(documents).map((kind) => ({ $ref: `#/$defs/${kind}` })),
     $defs: properties,
   };
