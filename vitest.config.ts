@@ -13,7 +13,7 @@ const long = [
   "src/**/*-crash.test.ts",
   "src/pki/stores.test.ts",
   "src/drivers/{files,local-ca}/*.test.ts",
-  "src/cli/{completion,estate,launcher,scan}.test.ts",
+  "src/cli/{completion,estate,launcher,package,scan}.test.ts",
   "src/runtime/doctor/*.test.ts",
   "test/core/{crash,truth}.test.ts",
 ];

@@ -19,8 +19,11 @@ if (args.length === 1 && (args[0] === "--version" || args[0] === "-V")) {
     // Stripping the types takes 100 ms of every start, compiling another 40, also of an installed package; the result is
     // kept where only those who can change the code itself can write. Where that is not us, Node goes on without.
     module.enableCompileCache(`${root}node_modules/.cache/gyre`);
+    // Node strips no types under node_modules, so a package has what was compiled; a checkout has the sources, and what
+    // was left behind by packing it must not stand in front of them.
     const compiled = `${root}dist/cli/main.js`;
-    start(existsSync(compiled) ? compiled : `${root}src/cli/main.ts`);
+    const source = `${root}src/cli/main.ts`;
+    start(!existsSync(source) && existsSync(compiled) ? compiled : source);
   });
 }
 
