@@ -91,6 +91,7 @@ spec:
     expect("it holds, exit code 3", held.code === 3);
     const named = pods.map(({ address }) => held.out.includes(`${address} still presents g1`));
     expect(`it names web-3 and only that (${named})`, !named[0] && !named[1] && named[2] === true);
+    expect("and says which pod it is", held.out.includes("still presents g1 (pod web-3)"));
 
     await step("web-3 is replaced", () => pods[2]!.replace());
     const done = await step("gyre rotate shop-tls goes on", () => gyre(dir, "rotate", "shop-tls"));

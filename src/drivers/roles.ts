@@ -162,6 +162,8 @@ export interface Member {
   readonly id: string;
   readonly address: string;
   readonly instance?: string;
+  /** What people call it, where the id does not say: `pod web-3`. */
+  readonly known?: string;
 }
 
 /** What one look showed. `detail` is evidence: flat, public, small. */

@@ -51,7 +51,7 @@ export async function lookAt(
     const look = await lookers[claim](context, member, step).catch(
       (error: unknown): Look => unknownLook(member, error),
     );
-    return { ...look, startedAt, endedAt: ports.clock.now() };
+    return { ...withName(context, look), startedAt, endedAt: ports.clock.now() };
   });
   const generation = generationOf(claim, rotation.plan);
   const evidence = await ports.evidence.put(
@@ -88,6 +88,15 @@ export async function lookAt(
     ...(disturbances.length === 0 ? {} : { disturbedAt: Math.max(...disturbances) }),
     evidence,
   };
+}
+
+/** An address says little of a pod that will be another one tomorrow. */
+function withName({ resolved }: LookContext, look: Look): Look {
+  const { member, what } = look.sighting;
+  const known = (resolved.presenters.get(member) ?? resolved.verifiers.get(member))?.member.known;
+  return known === undefined || what === ""
+    ? look
+    : { ...look, sighting: { ...look.sighting, what: `${what} (${known})` } };
 }
 
 /** Access logs write whole seconds: a use is somewhere in the second it is written with, and so is what disturbs a window. */

@@ -59,9 +59,9 @@ describe("the members of a Service", () => {
       slice(endpoint("10.0.0.3", "c", { ready: false, ...{ terminating: true } })),
     ];
     expect(await members({ slices, pods: [pod("a"), pod("b"), pod("c")] })).toEqual([
-      { id: "10.0.0.1:8443", address: "10.0.0.1:8443", instance: "uid-a" },
-      { id: "10.0.0.2:8443", address: "10.0.0.2:8443", instance: "uid-b" },
-      { id: "10.0.0.3:8443", address: "10.0.0.3:8443", instance: "uid-c" },
+      { id: "10.0.0.1:8443", address: "10.0.0.1:8443", instance: "uid-a", known: "pod a" },
+      { id: "10.0.0.2:8443", address: "10.0.0.2:8443", instance: "uid-b", known: "pod b" },
+      { id: "10.0.0.3:8443", address: "10.0.0.3:8443", instance: "uid-c", known: "pod c" },
     ]);
   });
 

@@ -53,7 +53,11 @@ export async function endpointMembers(
       `it selects no running pod, so that its ${instances.size} endpoints cannot be counted`,
       "say how many there must be (`replicas`), or wait for its pods",
     );
-  return found.map(({ address, uid }) => ({ id: address, address, ...some({ instance: uid }) }));
+  return found.map(({ address, uid, name: pod }) => ({
+    id: address,
+    address,
+    ...some({ instance: uid, known: pod === undefined ? undefined : `pod ${pod}` }),
+  }));
 }
 
 const nameOf = (port: string): string => (port === "" ? "(unnamed)" : port);
