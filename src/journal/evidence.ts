@@ -1,8 +1,9 @@
 import { hash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { diskError, errno } from "../disk/disk-error.ts";
+import { makeDirectory, replaceFile } from "../disk/durable.ts";
 import { GyreError } from "../errors.ts";
-import { diskError, errno, makeDirectory, replaceFile } from "./durable.ts";
 import type { EvidenceStore } from "./journal.ts";
 
 /**

@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { readdir, readFile, readlink } from "node:fs/promises";
+import { errno } from "../disk/disk-error.ts";
 import { GyreError } from "../errors.ts";
-import { errno } from "./durable.ts";
 
 /**
  * flock(2) on a descriptor we hold. Node has no call for it, so util-linux (or busybox) `flock` makes it for us: it is

@@ -1,9 +1,10 @@
 import { randomBytes } from "node:crypto";
 import { constants, type FileHandle, open, realpath, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
+import { diskError, errno } from "../disk/disk-error.ts";
+import { createFile, makeDirectory, writeAll } from "../disk/durable.ts";
 import { GyreError } from "../errors.ts";
 import { chainLine, entryBody, headerLine } from "./chain.ts";
-import { createFile, diskError, errno, makeDirectory, writeAll } from "./durable.ts";
 import { flock, holdersOf } from "./flock.ts";
 import type { Entry, Journal, JournalHead } from "./journal.ts";
 import { EMPTY, type Parsed, parseJournal } from "./parse.ts";

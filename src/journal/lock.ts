@@ -1,7 +1,7 @@
 import { constants, type FileHandle, open, realpath, stat } from "node:fs/promises";
 import { hostname } from "node:os";
+import { diskError, errno } from "../disk/disk-error.ts";
 import { GyreError } from "../errors.ts";
-import { diskError, errno } from "./durable.ts";
 import { flock, type Holder, holdersOf, isStopped } from "./flock.ts";
 
 /** Told to whoever finds the lock taken. Informational: the lock is the kernel's, this text decides nothing. */

@@ -1,9 +1,10 @@
 import { createCipheriv, createDecipheriv, hash, hkdfSync, randomBytes, timingSafeEqual } from "node:crypto";
 import { constants, open, readdir, readFile, stat, unlink } from "node:fs/promises";
 import { dirname, join, relative, sep } from "node:path";
+import { diskError, errno } from "../disk/disk-error.ts";
+import { createFile, isTemporaryOf, makeDirectory, syncDirectory, writeAll } from "../disk/durable.ts";
 import { GyreError } from "../errors.ts";
 import { Secret } from "../pki/secret.ts";
-import { createFile, diskError, errno, isTemporaryOf, makeDirectory, syncDirectory, writeAll } from "./durable.ts";
 import type { SecretStore } from "./secret-store.ts";
 
 /** Where the store key (32 bytes) comes from: a file, made on first use with mode 0600, or the caller. */

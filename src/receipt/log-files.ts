@@ -1,7 +1,7 @@
-import { randomBytes } from "node:crypto";
-import { constants, link, mkdir, open, readdir, readFile, rename, unlink } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
-import { GyreError } from "../errors.ts";
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { diskError, errno } from "../disk/disk-error.ts";
+import type { GyreError } from "../errors.ts";
 import { broken } from "./json.ts";
 
 /** The files of a receipt log. `receipts/<index>.json` is the truth; the other two follow from it. */
@@ -15,26 +15,9 @@ export function checkpointFile(directory: string): string {
   return join(directory, "checkpoint");
 }
 
-export function errno(error: unknown): string | undefined {
-  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
-}
-
 /** A failed file operation: `permission` or `disk`. */
 export function fileError(error: unknown, doing: string, where: string): GyreError {
-  if (error instanceof GyreError) return error;
-  const name = errno(error);
-  const denied = name === "EACCES" || name === "EPERM";
-  const seen = { ENOSPC: "no space left on the device", EROFS: "read-only file system", EACCES: "permission denied" };
-  return new GyreError({
-    code: denied ? "permission" : "disk",
-    message: `${doing}: ${seen[name as keyof typeof seen] ?? name ?? String(error)}; the receipts there are untouched`,
-    where,
-    retry: "later",
-    next: denied
-      ? "give this user access, then run the command again"
-      : "free space or mend it, then run the command again",
-    cause: error,
-  });
+  return diskError(error, doing, where, "the receipts there are untouched");
 }
 
 /** The file's bytes, or undefined when there is none. @throws GyreError `disk`, `permission` */
@@ -62,62 +45,4 @@ export async function countReceipts(directory: string): Promise<number> {
     if (!found.has(`${index}.json`)) throw broken(`receipt log ${directory}: receipt ${index} is missing`);
   }
   return found.size;
-}
-
-/** Creates the directory for good. Raw errno errors. */
-export async function makeDurable(directory: string): Promise<void> {
-  const first = await mkdir(directory, { recursive: true });
-  if (first === undefined) return;
-  for (let at = directory; at.length >= first.length; at = dirname(at)) await syncDirectory(dirname(at));
-}
-
-async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory, constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
-async function throughTemporary(
-  path: string,
-  bytes: Uint8Array,
-  place: (from: string) => Promise<void>,
-): Promise<void> {
-  const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(8).toString("hex")}.tmp`);
-  const handle = await open(temporary, "wx", 0o644);
-  try {
-    try {
-      await handle.writeFile(bytes);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await place(temporary);
-  } catch (error) {
-    await unlink(temporary).catch(() => undefined);
-    throw error;
-  }
-  await syncDirectory(dirname(path));
-}
-
-/** All or nothing, durable. Raw errno errors. */
-export async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
-  await throughTemporary(path, bytes, (from) => rename(from, path));
-}
-
-/** Durable; false, and nothing changed, when the name is taken: of two creators one wins. Raw errno errors. */
-export async function createFile(path: string, bytes: Uint8Array): Promise<boolean> {
-  let created = true;
-  await throughTemporary(path, bytes, async (from) => {
-    try {
-      await link(from, path);
-    } catch (error) {
-      if (errno(error) !== "EEXIST") throw error;
-      created = false;
-    }
-    await unlink(from);
-  });
-  return created;
 }

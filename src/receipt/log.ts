@@ -1,20 +1,11 @@
 import { createPublicKey } from "node:crypto";
 import { join, resolve } from "node:path";
+import { createFile, makeDirectory, replaceFile } from "../disk/durable.ts";
 import { GyreError } from "../errors.ts";
 import { type Checkpoint, checkOrigin, parseCheckpoint, signCheckpoint, signedBy } from "./checkpoint.ts";
 import { type Envelope, encodeEnvelope, parseEnvelope, parseStatement, type SigningKey } from "./envelope.ts";
 import { broken } from "./json.ts";
-import {
-  checkpointFile,
-  countReceipts,
-  createFile,
-  fileError,
-  leavesFile,
-  makeDurable,
-  readIfThere,
-  receiptFile,
-  replaceFile,
-} from "./log-files.ts";
+import { checkpointFile, countReceipts, fileError, leavesFile, readIfThere, receiptFile } from "./log-files.ts";
 import { inclusionProof, leafHash, rootOf } from "./merkle.ts";
 
 /** Where a log stands: what the next receipt names in `log`. */
@@ -63,6 +54,9 @@ export function openReceiptLog(directory: string, origin: string): ReceiptLog {
   return new DirectoryLog(resolve(directory), origin);
 }
 
+/** Anybody may check receipts. */
+const PUBLIC = 0o644;
+
 class DirectoryLog implements ReceiptLog {
   readonly #directory: string;
   readonly #origin: string;
@@ -78,13 +72,13 @@ class DirectoryLog implements ReceiptLog {
   async append(envelope: Envelope, keys: readonly SigningKey[]): Promise<LogPlace> {
     const bytes = Buffer.from(encodeEnvelope(envelope));
     try {
-      await makeDurable(join(this.#directory, "receipts"));
+      await makeDirectory(join(this.#directory, "receipts"), 0o755);
       let leaves = await this.#leaves();
       const leaf = leafHash(bytes);
       let index = leaves.findIndex((one) => one.equals(leaf));
       if (index < 0) {
         index = leaves.length;
-        while (!(await createFile(receiptFile(this.#directory, index), bytes))) index++;
+        while (!(await createFile(receiptFile(this.#directory, index), bytes, PUBLIC))) index++;
       }
       leaves = await this.#publish(keys);
       return {
@@ -144,9 +138,9 @@ class DirectoryLog implements ReceiptLog {
 
   async #write(leaves: readonly Buffer[], keys: readonly SigningKey[]): Promise<void> {
     const lines = leaves.map((leaf, index) => `${JSON.stringify({ index, leaf: leaf.toString("hex") })}\n`);
-    await replaceFile(leavesFile(this.#directory), Buffer.from(lines.join("")));
+    await replaceFile(leavesFile(this.#directory), Buffer.from(lines.join("")), PUBLIC);
     const checkpoint = signCheckpoint(this.#origin, leaves.length, rootOf(leaves), keys);
-    await replaceFile(checkpointFile(this.#directory), Buffer.from(checkpoint));
+    await replaceFile(checkpointFile(this.#directory), Buffer.from(checkpoint), PUBLIC);
   }
 
   /** The recorded leaf hashes, and those of receipts that are not recorded yet. */

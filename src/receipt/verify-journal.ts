@@ -1,8 +1,9 @@
 import { hash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { errno } from "../disk/disk-error.ts";
 import { parseStrict } from "./json.ts";
-import { errno, fileError } from "./log-files.ts";
+import { fileError } from "./log-files.ts";
 
 export interface JournalVerdict {
   readonly ok: boolean;

@@ -1,5 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { join, resolve } from "node:path";
+import { diskError } from "../disk/disk-error.ts";
+import { makeDirectory } from "../disk/durable.ts";
 import { canPutBack } from "../engine/decide.ts";
 import { digestOf } from "../engine/digest.ts";
 import { due as dueNow } from "../engine/due.ts";
@@ -8,7 +10,6 @@ import type { ClaimName, Digest, Generation } from "../engine/model.ts";
 import { makePlan, stagesOf } from "../engine/plan.ts";
 import type { Lineage, Rotation, Waiver } from "../engine/state.ts";
 import { GyreError } from "../errors.ts";
-import { diskError, makeDirectory } from "../journal/durable.ts";
 import { openEvidence } from "../journal/evidence.ts";
 import type { EvidenceStore } from "../journal/journal.ts";
 import { openJournal } from "../journal/jsonl.ts";

@@ -1,6 +1,8 @@
 import type { KeyObject } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { diskError } from "../disk/disk-error.ts";
+import { makeDirectory, replaceFile } from "../disk/durable.ts";
 import { claims, isExpired, membersFor } from "../engine/claims.ts";
 import { waivedMembers } from "../engine/finding.ts";
 import type { Generation, Instant, StageName } from "../engine/model.ts";
@@ -8,7 +10,6 @@ import { quietSince } from "../engine/quiet.ts";
 import type { Lineage, Rotation, Round } from "../engine/state.ts";
 import { strategies } from "../engine/strategies/table.ts";
 import { GyreError } from "../errors.ts";
-import { diskError, makeDirectory, replaceFile } from "../journal/durable.ts";
 import type { JournalHead } from "../journal/journal.ts";
 import {
   openSigningKey,

@@ -11,13 +11,14 @@ const root = new URL("../../", import.meta.url).pathname;
  */
 const allowed: Record<string, { rooms: string[]; packages?: string[] }> = {
   "errors.ts": { rooms: [], packages: [] },
+  disk: { rooms: ["errors.ts"], packages: ["node:"] },
   pki: { rooms: ["errors.ts"], packages: ["node:"] },
   engine: { rooms: ["pki"], packages: ["node:crypto", "temporal-polyfill"] },
-  journal: { rooms: ["pki", "errors.ts"], packages: ["node:"] },
-  receipt: { rooms: ["pki", "errors.ts"], packages: ["node:"] },
-  drivers: { rooms: ["pki", "errors.ts"] },
+  journal: { rooms: ["pki", "disk", "errors.ts"], packages: ["node:"] },
+  receipt: { rooms: ["pki", "disk", "errors.ts"], packages: ["node:"] },
+  drivers: { rooms: ["pki", "disk", "errors.ts"] },
   manifest: { rooms: ["drivers", "engine", "pki", "errors.ts"] },
-  runtime: { rooms: ["engine", "drivers", "journal", "receipt", "manifest", "pki", "errors.ts"] },
+  runtime: { rooms: ["engine", "drivers", "journal", "receipt", "manifest", "pki", "disk", "errors.ts"] },
   scan: { rooms: ["pki", "errors.ts", "drivers/tls", "drivers/kubernetes"] },
   cli: { rooms: ["engine", "drivers", "journal", "receipt", "manifest", "pki", "errors.ts", "runtime", "scan"] },
 };
@@ -63,6 +64,7 @@ test("each way across is seen", () => {
     ["engine/strategies/a.ts", 'export { x } from "../../runtime/api.ts";'],
     ["pki/a.ts", 'import "../engine/model.ts";'],
     ["pki/a.ts", 'import { z } from "zod";'],
+    ["disk/a.ts", 'import { x } from "../pki/secret.ts";'],
     ["journal/a.ts", "type X = import('../engine/events.ts').Event;"],
     ["receipt/a.ts", 'const x = await import("../journal/jsonl.ts");'],
     ["drivers/tls/a.ts", 'import {\n  x,\n} from "../../engine/model.ts";'],

@@ -1,8 +1,8 @@
 import * as fs from "node:fs/promises";
 import { constants, type FileHandle, lstat, readlink, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { errno } from "../../disk/disk-error.ts";
 import { GyreError } from "../../errors.ts";
-import { errnoOf } from "./disk-error.ts";
 import { lockDirectory } from "./lock.ts";
 
 /**
@@ -97,13 +97,13 @@ function notReadable(path: string, what: string): GyreError {
 /** Where a symbolic link leads; undefined when there is no link. Raw errno errors. */
 export async function linkOf(path: string): Promise<string | undefined> {
   return readlink(path).catch((error: unknown) => {
-    if (errnoOf(error) === "EINVAL") return undefined;
+    if (errno(error) === "EINVAL") return undefined;
     return absent(error);
   });
 }
 
 function absent(error: unknown): undefined {
-  if (errnoOf(error) === "ENOENT") return undefined;
+  if (errno(error) === "ENOENT") return undefined;
   throw error;
 }
 

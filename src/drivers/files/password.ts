@@ -1,7 +1,7 @@
+import { errno } from "../../disk/disk-error.ts";
 import { GyreError } from "../../errors.ts";
 import { Secret } from "../../pki/secret.ts";
 import { contentOf } from "./disk.ts";
-import { errnoOf } from "./disk-error.ts";
 import { pathFrom } from "./reload.ts";
 
 /**
@@ -21,7 +21,7 @@ export async function readPassword(
     bytes = await contentOf(path);
   } catch (error) {
     if (error instanceof GyreError) throw error;
-    const name = errnoOf(error);
+    const name = errno(error);
     throw new GyreError({
       code: name === "EACCES" ? "permission" : "input",
       message: `reading the ${what} from ${path}: ${name ?? "failed"}; nothing written`,

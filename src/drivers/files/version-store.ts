@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { errno } from "../../disk/disk-error.ts";
 import { GyreError } from "../../errors.ts";
 import {
   type Attributes,
@@ -15,7 +16,6 @@ import {
   syncDirectory,
   unlinkIfThere,
 } from "./disk.ts";
-import { errnoOf } from "./disk-error.ts";
 
 /** The files one target may keep, in the order they are written and counted. */
 export const ROLES = ["certificate", "privateKey", "chain", "combined", "keystore"] as const;
@@ -149,7 +149,7 @@ export class VersionStore {
     try {
       await this.#disk.mkdir(this.directory, 0o755);
     } catch (error) {
-      if (errnoOf(error) === "EEXIST") return;
+      if (errno(error) === "EEXIST") return;
       throw error;
     }
     await syncDirectory(this.#disk, dirname(this.directory));
@@ -198,7 +198,7 @@ export class VersionStore {
 
   async #numbers(): Promise<number[]> {
     const names = await readdir(this.directory).catch((error: unknown) => {
-      if (errnoOf(error) === "ENOENT") return [];
+      if (errno(error) === "ENOENT") return [];
       throw error;
     });
     return names.filter((name) => /^v\d+$/.test(name)).map((name) => Number(name.slice(1)));

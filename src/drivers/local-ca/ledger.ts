@@ -2,10 +2,11 @@ import { createHash } from "node:crypto";
 import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { dirname } from "node:path";
+import { errno } from "../../disk/disk-error.ts";
 import { GyreError } from "../../errors.ts";
 import type { CrlReason } from "../../pki/crl.ts";
 import { realDisk, syncDirectory } from "../files/disk.ts";
-import { diskError, errnoOf } from "../files/disk-error.ts";
+import { diskError } from "../files/disk-error.ts";
 
 /** One line of the ledger. Times are milliseconds since the epoch; serials lower-case hex. */
 export type LedgerRecord =
@@ -186,7 +187,7 @@ export class Ledger {
 
   async #open(flags: number): Promise<FileHandle | undefined> {
     return open(this.path, flags, 0o600).catch((error: unknown) => {
-      if (errnoOf(error) === "ENOENT" && flags === constants.O_RDONLY) return undefined;
+      if (errno(error) === "ENOENT" && flags === constants.O_RDONLY) return undefined;
       throw diskError(error, "opening the ledger", this.path, "nothing was issued");
     });
   }
