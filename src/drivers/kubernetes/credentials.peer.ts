@@ -113,7 +113,7 @@ describe("the CSR API as an issuer", () => {
 
     const other = step();
     const { order: second } = await order("CN=dave");
-    const denied = failure(issuer.issue(second, other));
+    const denied = failure(csrIssuer({ approval: "somebody", patience: "60s" }).issue(second, other));
     await waitFor("the request", async () =>
       (await lab.kubectl("get", "csr", "-o", "jsonpath={.items[?(@.spec.username)].metadata.name}")).includes("gyre-"),
     );
@@ -158,11 +158,10 @@ describe("a group for each generation", () => {
     ...{ cluster: "prod", group: "gyre:readers:{generation}", clusterRole: "view" },
   });
   const store = () => createGroupBindings(settings, around());
-  const verifier = () =>
-    createApiVerifier(
-      apiVerifierSettings.parse({ cluster: "prod", refuses: "group", may: [{ verb: "list", resource: "pods" }] }),
-      around(),
-    );
+  const verifierSettings = apiVerifierSettings.parse({
+    ...{ cluster: "prod", refuses: "group", may: [{ verb: "list", resource: "pods" }] },
+  });
+  const verifier = () => createApiVerifier(verifierSettings, around());
 
   test("bound, accepted by every API server by name; unbound, denied by every one, the next accepted right after", async () => {
     const old = await client("CN=reader,O=gyre:readers:g1");
@@ -212,6 +211,43 @@ describe("a group for each generation", () => {
       return seen.saw === "accepted" ? seen : undefined;
     });
     expect(result.as).toMatch(/lingering .*who still may .*by another binding/);
+  });
+
+  test("a right in a single namespace, or to a path, is no denial either", async () => {
+    const old = await client("CN=hidden,O=gyre:readers:g8");
+    const [member] = await verifier().members();
+    // The control: with no binding at all it is denied.
+    expect((await verifier().probe(member!, old, step())).saw).toBe("denied");
+    const rbac = { apiVersion: "rbac.authorization.k8s.io/v1" };
+    const subjects = [{ apiGroup: "rbac.authorization.k8s.io", kind: "User", name: "hidden" }];
+    await lab.kubectl("create", "namespace", "far-away");
+    await lab.apply({
+      ...{ ...rbac, kind: "RoleBinding", metadata: { name: "hidden", namespace: "far-away" }, subjects },
+      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: "edit" },
+    });
+    const fresh = () => createApiVerifier(verifierSettings, around(open()));
+    const inOne = await waitFor("the RoleBinding to show", async () => {
+      const seen = await fresh().probe(member!, old, step());
+      return seen.saw === "accepted" ? seen.as : undefined;
+    });
+    expect(inOne).toMatch(/who still may .* in far-away/);
+    await lab.kubectl("-n", "far-away", "delete", "rolebinding", "hidden");
+    await waitFor("it to be denied again", async () => (await fresh().probe(member!, old, step())).saw === "denied");
+    await lab.apply(
+      {
+        ...{ ...rbac, kind: "ClusterRole", metadata: { name: "metrics-reader" } },
+        rules: [{ nonResourceURLs: ["/metrics"], verbs: ["get"] }],
+      },
+      {
+        ...{ ...rbac, kind: "ClusterRoleBinding", metadata: { name: "hidden" }, subjects },
+        roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: "metrics-reader" },
+      },
+    );
+    const path = await waitFor("the path to show", async () => {
+      const seen = await fresh().probe(member!, old, step());
+      return seen.saw === "accepted" ? seen.as : undefined;
+    });
+    expect(path).toMatch(/get \/metrics/);
   });
 
   test("a role that is not there is named before anything is bound", async () => {
@@ -302,7 +338,10 @@ describe("the rights that docs and errors print", () => {
       group: "gyre:minimal:{generation}",
       clusterRole: "view",
     });
-    const all = [...csrRights(csr), ...groupBindingRights(binding), ...verifierRights(cluster)];
+    const asked = apiVerifierSettings.parse({
+      ...{ cluster: "prod", refuses: "group", may: [{ verb: "list", resource: "pods" }] },
+    });
+    const all = [...csrRights(csr), ...groupBindingRights(binding), ...verifierRights(cluster, asked)];
     const pair = lab.client("gyre", "/CN=gyre");
     const kubeconfig = lab.writeKubeconfig("gyre", pair);
     const grant = async (rights: typeof all) => {
@@ -331,7 +370,7 @@ describe("the rights that docs and errors print", () => {
       const us = open(kubeconfig);
       await createCsrIssuer(csr, around(us)).check!();
       await createGroupBindings(binding, around(us)).check!();
-      const verifier = createApiVerifier(apiVerifierSettings.parse({ cluster: "prod" }), around(us));
+      const verifier = createApiVerifier(asked, around(us));
       await verifier.check!();
       await verifier.members();
     };

@@ -2,6 +2,7 @@
  * Verifier: every API server, at its own address, on a connection of its own. What counts is whom the server saw: a
  * SelfSubjectReview names the very certificate (credential-id), so that an answer to somebody else is never a yes.
  */
+import { Agent } from "node:https";
 import { GyreError } from "../../errors.ts";
 import type { CredentialHandle, Member, ProbeResult, Step, Verifier } from "../roles.ts";
 import { type Answer, type Dial, NoAnswer, send, statusOf } from "./api.ts";
@@ -10,7 +11,10 @@ import { accessReview, mustHave, type Right, sayRight } from "./rights.ts";
 import type { ApiVerifierSettings } from "./verifier-settings.ts";
 
 /** What the driver must be allowed besides what every authenticated user may. */
-export function verifierRights(cluster: Pick<Cluster, "listed" | "count">): Right[] {
+export function verifierRights(
+  cluster: Pick<Cluster, "listed" | "count">,
+  settings: Pick<ApiVerifierSettings, "refuses"> = { refuses: "nothing" },
+): Right[] {
   const found: Right = {
     ...{ verb: "list", group: "discovery.k8s.io", resource: "endpointslices", namespace: "default" },
     why: "to find every API server",
@@ -25,6 +29,9 @@ export function verifierRights(cluster: Pick<Cluster, "listed" | "count">): Righ
       ...{ verb: "get", resource: "configmaps", namespace: "kube-system", name: "kube-root-ca.crt" },
       why: "to know the cluster's CA",
     },
+    ...(settings.refuses === "group"
+      ? [{ verb: "list", resource: "namespaces", why: "to see in each of them what the old one may still do" }]
+      : []),
     ...(cluster.listed === undefined ? [found] : []),
     ...(cluster.count === undefined ? [counted] : []),
   ];
@@ -52,7 +59,7 @@ export function createApiVerifier(
     },
     async check() {
       await cluster.mustBeOurs();
-      await mustHave(cluster, verifierRights(cluster));
+      await mustHave(cluster, verifierRights(cluster, settings));
       await cluster.roots();
     },
   };
@@ -74,11 +81,24 @@ async function probe(
   step: Step,
 ): Promise<ProbeResult> {
   await mustBeOurs(cluster, member);
-  const { privateKey } = credential;
-  const dial = await cluster.dialMember(member.address, {
-    certificate: credential.certificate + credential.chain,
-    privateKey,
-  });
+  const certificate = credential.certificate + credential.chain;
+  const dial = await cluster.dialMember(member.address, { certificate, privateKey: credential.privateKey });
+  // One fresh connection for each probe: what is asked on it later is asked as whoever it was opened by.
+  const agent = new Agent({ keepAlive: true, maxSockets: 1, maxCachedSessions: 0 });
+  try {
+    return await ask(cluster, settings, { ...dial, agent }, credential, step);
+  } finally {
+    agent.destroy();
+  }
+}
+
+async function ask(
+  cluster: Cluster,
+  settings: ApiVerifierSettings,
+  dial: Dial,
+  credential: CredentialHandle,
+  step: Step,
+): Promise<ProbeResult> {
   const seen = await whoAmI(dial, step);
   if ("saw" in seen) return seen;
   if (!seen.fingerprints.includes(credential.fingerprint))
@@ -96,7 +116,8 @@ async function probe(
   if (not.length === 0) return { saw: "accepted", as };
   if (not.length < settings.may.length)
     return { saw: "unknown", why: `it knows ${as}, who may not ${not.map(sayRight).join(", ")}, but may the rest` };
-  const remaining = await whatRemains(dial, step);
+  const namespaces = settings.refuses === "group" ? await namespacesOf(cluster) : [];
+  const remaining = await whatRemains(dial, namespaces, step);
   if (remaining.length > 0 && settings.refuses === "group")
     return { saw: "accepted", as: `${as}, who still may ${remaining.slice(0, 5).join(", ")} by another binding` };
   return { saw: "denied", as, detail: { remaining: "what every authenticated user may" } };
@@ -176,10 +197,23 @@ async function isAllowed(dial: Dial, ability: Omit<Right, "why">, step: Step): P
 /** Rights of every authenticated user: system:basic-user and system:discovery give no object to read or write. */
 const everybodys = new Set(["authorization.k8s.io", "authentication.k8s.io"]);
 
-/** What else the old one may do, by the server's own account (SelfSubjectRulesReview), in the namespaces where admins live. */
-async function whatRemains(dial: Dial, step: Step): Promise<string[]> {
+/** Paths that system:discovery and system:public-info-viewer give to everybody. */
+const everybodysPaths = /^\/(api|apis|healthz|livez|readyz|openapi|version|\.well-known)(\/|$)/;
+
+/** Names of all namespaces, fresh for a minute. */
+const namespaceLists = new WeakMap<Cluster, { readonly at: number; readonly names: readonly string[] }>();
+async function namespacesOf(cluster: Cluster): Promise<readonly string[]> {
+  const known = namespaceLists.get(cluster);
+  if (known !== undefined && performance.now() - known.at < identityLife) return known.names;
+  const names = (await cluster.list("/api/v1/namespaces")).map(({ metadata }) => metadata.name);
+  namespaceLists.set(cluster, { at: performance.now(), names });
+  return names;
+}
+
+/** What else the old one may do, by the server's own account (SelfSubjectRulesReview), in every namespace. */
+async function whatRemains(dial: Dial, namespaces: readonly string[], step: Step): Promise<string[]> {
   const found = new Set<string>();
-  for (const namespace of ["default", "kube-system"]) {
+  for (const namespace of namespaces) {
     const answer = await post(
       dial,
       "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews",
@@ -192,7 +226,11 @@ async function whatRemains(dial: Dial, step: Step): Promise<string[]> {
         message: `it answered ${answer.status} when asked what is left`,
         retry: "later",
       });
-    const { status } = answer.body as { status?: { resourceRules?: readonly Rule[] } };
+    const { status } = answer.body as {
+      status?: { resourceRules?: readonly Rule[]; nonResourceRules?: readonly PathRule[] };
+    };
+    for (const { verbs, nonResourceURLs = [] } of status?.nonResourceRules ?? [])
+      for (const path of nonResourceURLs) if (!everybodysPaths.test(path)) found.add(`${verbs.join("/")} ${path}`);
     for (const { verbs, apiGroups = [], resources = [] } of status?.resourceRules ?? [])
       if (apiGroups.some((group) => !everybodys.has(group)))
         found.add(
@@ -200,6 +238,10 @@ async function whatRemains(dial: Dial, step: Step): Promise<string[]> {
         );
   }
   return [...found];
+}
+interface PathRule {
+  readonly verbs: readonly string[];
+  readonly nonResourceURLs?: readonly string[];
 }
 interface Rule {
   readonly verbs: readonly string[];
