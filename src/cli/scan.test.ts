@@ -75,3 +75,28 @@ test("quiet tells what needs somebody", async () => {
   const { out } = await gyreHere(["-q", "scan", "late.pem"], folder);
   expect(out.split("\n").filter((line) => !/warning|error/.test(line) && line !== "").length).toBeLessThanOrEqual(1);
 });
+
+test("options of a cluster without --kubernetes are wrong use, and so is nothing to scan", async () => {
+  for (const args of [[], ["--context", "prod"], ["--namespace", "shop"], ["--print-rbac"]])
+    expect(await gyreHere(["scan", ...args], folder)).toMatchObject({ code: 2, out: "" });
+});
+
+test("the rights a cluster's scan needs are printed without asking anybody", async () => {
+  const nobody = ["scan", "--kubernetes", "--kubeconfig", "nowhere", "--print-rbac"];
+  const { code, out } = await gyreHere(nobody, folder);
+  expect(code).toBe(0);
+  expect(out).toContain("kind: ClusterRole\n");
+  expect(new Set(out.match(/verbs: \[.*?\]/g))).toEqual(new Set(["verbs: [list]"]));
+  const spaces = await gyreHere(
+    [...nobody, ...["shop", "edge", "shop"].flatMap((name) => ["--namespace", name])],
+    folder,
+  );
+  expect(spaces.out.match(/^kind: Role$/gm)).toHaveLength(3);
+  expect(spaces.out).not.toContain("ClusterRole");
+});
+
+test("a kubeconfig that is not there is said before anything is asked", async () => {
+  const { code, err } = await gyreHere(["scan", "--kubernetes", "--kubeconfig", "nowhere"], folder);
+  expect(code).toBe(2);
+  expect(err).toContain(join(folder, "nowhere"));
+});

@@ -20,7 +20,7 @@ export async function scan(session: Session, targets: readonly string[], flags: 
   const cluster = clusterOf(session, targets, flags);
   if (flags.printRbac === true) {
     const { scanRbac, scanRights } = await import("../../scan/kubernetes/rights.ts");
-    const namespaces = flags.namespace ?? [];
+    const namespaces = [...new Set(flags.namespace ?? [])];
     if (console.json) console.data({ rights: scanRights(namespaces) });
     else console.raw(scanRbac(namespaces));
     return exits.ok;

@@ -64,6 +64,7 @@ test("what does not pass by is said, with how much was seen", async () => {
 
 const lasting: [string, Odd, RegExp][] = [
   ["403", { status: 403, body: { message: "secrets is forbidden" } }, /secrets is forbidden/],
+  ["an object that is no list, with 200", { status: 200, body: { kind: "APIGroup" } }, /the answer is no list/],
   ["a page of HTML with 200", { status: 200, body: "<html>" }, /the answer is no list/],
 ];
 test.each(lasting)("%s is no list, and is not tried again", async (_, odd, said) => {
