@@ -5,10 +5,13 @@ import { GyreError } from "../errors.ts";
 import type { SecretStore } from "../journal/secret-store.ts";
 import type { CredentialManifest, IssuerManifest, Manifests } from "../manifest/manifest.ts";
 import type { CredentialStatus, Diagnosis, Planned } from "./api.ts";
-import { bindAll, bindParties, surroundingsOf } from "./bind.ts";
+import { bindAll, bindParties, clustersOf, surroundingsOf } from "./bind.ts";
 import type { Clock } from "./clock.ts";
 import { rotationTag } from "./context.ts";
+import { consumers } from "./doctor/consumers.ts";
+import { csrSigner } from "./doctor/csr.ts";
 import { issuerAllows, issuerAnswers, issuerCrl, issuerLives } from "./doctor/issuer.ts";
+import { apiServers, auditLogs, clusterAccess, clusterRights, denial } from "./doctor/kubernetes.ts";
 import { type Check, type Entry, failed, type Patient, problem } from "./doctor/patient.ts";
 import { grade, outstanding, policy, quiet } from "./doctor/policy.ts";
 import { presenters } from "./doctor/presenters.ts";
@@ -30,20 +33,27 @@ const checks: readonly { readonly about: string; readonly check: Check }[] = [
   { about: "journal", check: journal },
   { about: "secrets", check: oldKey },
   { about: "secrets", check: secretFiles },
+  { about: "cluster", check: clusterAccess },
+  { about: "cluster", check: clusterRights },
+  { about: "cluster", check: apiServers },
   { about: "issuer", check: issuerAnswers },
   { about: "issuer", check: issuerLives },
   { about: "issuer", check: issuerAllows },
+  { about: "issuer", check: csrSigner },
   { about: "CRL", check: issuerCrl },
   { about: "targets", check: targets },
   { about: "trust stores", check: trustStores },
   { about: "reloads", check: reloads },
+  { about: "consumers", check: consumers },
   { about: "presenters", check: presenters },
   { about: "verifiers", check: verifiers },
   { about: "sensors", check: sensors },
+  { about: "sensors", check: auditLogs },
   { about: "policy", check: policy },
   { about: "quiet", check: quiet },
   { about: "outstanding", check: outstanding },
   { about: "grade", check: grade },
+  { about: "grade", check: denial },
 ];
 
 /** What the doctor is given to look with. Each may fail: then that is told, and the rest is looked at all the same. */
@@ -77,12 +87,25 @@ export async function diagnose(examination: Examination): Promise<Diagnosis[]> {
 function onlyOnce(found: readonly Diagnosis[]): Diagnosis[] {
   const summing = ["plan", "in place"];
   const told = new Set(found.filter(({ about }) => !summing.includes(about)).map(({ what }) => what));
+  // A cluster that nobody gets into, or in which Gyre lacks rights, is met by every driver that works there.
+  const ofClusters = found.filter(({ about, level }) => about.startsWith("cluster ") && level === "problem");
   return found.filter(({ about, what }, index) => {
     if (summing.includes(about) && told.has(what)) return false;
+    if (!about.startsWith("cluster ") && ofClusters.some((one) => isPartOf(what, one))) return false;
     return (
-      found.findIndex((other) => other.what === what && (other.about === about || summing.includes(about))) === index
+      found.findIndex(
+        (other) => bare(other.what) === bare(what) && (other.about === about || summing.includes(about)),
+      ) === index
     );
   });
+}
+
+/** What went wrong with a request, whatever was asked. */
+const bare = (words: string): string => words.replace(/^kubernetes: [A-Z]+ \S+ at /, "");
+
+/** The same words apart from what was asked, or a part of the rights that are missing. */
+function isPartOf(what: string, { about, what: told }: Diagnosis): boolean {
+  return bare(what) === bare(told) || (told.includes("Gyre may not ") && what.startsWith(`${about}: Gyre may not `));
 }
 
 async function admit(examination: Examination, found: Diagnosis[]): Promise<Patient> {
@@ -112,6 +135,7 @@ async function admit(examination: Examination, found: Diagnosis[]): Promise<Pati
   return {
     ...{ manifest, issuer: issuerManifest, parties, lineage: written, resolved, clock, ours },
     ...placesOf(examination, parties),
+    ...clustersFor(examination),
     stateDirectory: examination.stateDirectory,
     step: { op: "doctor", signal: new AbortController().signal, tag },
     ...(inPlace === undefined ? {} : { found: inPlace }),
@@ -127,6 +151,20 @@ function noIssuer({ name, driver }: IssuerManifest, why = "it could not be opene
     throw new GyreError({ code: "issuer", message: why });
   };
   return { id: name, driver: driver.driver, instance: { can: {}, issue: gone, check: gone } };
+}
+
+/** Every entry with its settings, and the clusters that they name: under `cluster`, of a Secret or of endpoints as well. */
+function clustersFor({ manifest, manifests, issuerManifest }: Examination): Pick<Patient, "entries" | "clusters"> {
+  const { targets, trustStores, presenters, verifiers, sensors } = manifest;
+  const entries = [issuerManifest.driver, ...targets, ...trustStores, ...presenters, ...verifiers, ...sensors];
+  type Naming = { readonly cluster?: string };
+  const named = entries.flatMap(({ settings }) => {
+    const { cluster, secret, endpoints } = settings as Naming & { secret?: Naming; endpoints?: Naming };
+    return [cluster, secret?.cluster, endpoints?.cluster].filter((name) => name !== undefined);
+  });
+  const open = clustersOf(manifests);
+  const used = manifests.clusters.filter(({ name }) => named.includes(name));
+  return { entries, clusters: used.map((one) => ({ manifest: one, cluster: open(one.name) })) };
 }
 
 /** The driver instances beside their settings. A CRL's places are looked at as what they are, trust stores. */

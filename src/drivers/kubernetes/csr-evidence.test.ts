@@ -15,7 +15,7 @@ let certificateFor: (lives: number) => string;
 beforeAll(async () => {
   const key = await generateKey("P-256");
   certificateFor = (lives) => {
-    const validity = { notBefore: now - 5 * minute, notAfter: now + lives };
+    const validity = { notBefore: now - 5 * minute, notAfter: now - 5 * minute + lives };
     const { pem } = signSelfSigned(key, { subject: "CN=x", names: [], usages: ["client"], ...validity });
     return Buffer.from(pem).toString("base64");
   };

@@ -35,8 +35,6 @@ export interface Word {
 const kubelets = ["kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-client-kubelet"];
 /** Signing takes a second; a controller manager that is restarted takes some more. Milliseconds. */
 const slow = 60_000;
-/** Certificates begin five minutes before they are issued (pkg/controller/certificates/signer, backdate). */
-const backdated = 5 * 60_000;
 
 /** `now` by the clock here; `lifetime` as it is wanted, ms. */
 export function judgeRequests(all: readonly Request[], settings: CsrSettings, lifetime: number, now: number): Word[] {
@@ -97,7 +95,8 @@ function limit(of: readonly Request[], lifetime: number): Word[] {
   const cut = of.flatMap(({ metadata, spec, status }) => {
     if (status?.certificate === undefined) return [];
     const { notBefore, notAfter } = parseCertificate(Buffer.from(status.certificate, "base64"));
-    const lives = notAfter - notBefore - backdated;
+    // Backdated by five minutes, within its life or before it (pkg/controller/certificates/authority, Short): no matter here.
+    const lives = notAfter - notBefore;
     const asked = spec.expirationSeconds === undefined ? undefined : spec.expirationSeconds * 1000;
     return asked === undefined || asked > lives + slow ? [{ name: metadata.name, lives, asked }] : [];
   });

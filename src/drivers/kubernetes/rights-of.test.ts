@@ -16,6 +16,12 @@ test("a rule for other names is named with them", () => {
   );
 });
 
+test("a rule for another name that is wanted as well is no slip", () => {
+  const rules = new Map([["kube-system", [rule({ resourceNames: ["extension-apiserver-authentication"] })]]]);
+  expect(nearMiss(right, rules, ["extension-apiserver-authentication"])).toBeUndefined();
+  expect(nearMiss(right, rules, ["kube-root-ca.crt"])).toMatch(/names extension/);
+});
+
 test("a rule in another namespace is named as that", () => {
   expect(near({ "kube-system": [], "cert-rotation": [rule({ resourceNames: ["kube-root-ca.crt"] })] })).toMatch(
     /may get configmaps in namespace cert-rotation, and not in kube-system: .*no field `namespaces`/,

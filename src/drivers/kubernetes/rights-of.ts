@@ -120,24 +120,31 @@ interface Rule {
 export async function nearMisses(
   cluster: Cluster,
   missing: readonly Right[],
-  namespaces: readonly string[],
+  wanted: readonly Right[],
 ): Promise<string[]> {
+  const namespaces = wanted.flatMap(({ namespace }) => namespace ?? []);
+  // A rule for a name that is wanted as well is no slip.
+  const meant = wanted.flatMap(({ name }) => name ?? []);
   const rules = new Map<string, readonly Rule[]>();
   for (const namespace of new Set([...namespaces, ...(await ownNamespace(cluster)), "kube-system", "default"]))
     rules.set(namespace, await rulesIn(cluster, namespace));
-  const found = missing.map((right) => nearMiss(right, rules));
+  const found = missing.map((right) => nearMiss(right, rules, meant));
   return [...new Set(found.filter((one) => one !== undefined))];
 }
 
 /** What Gyre is allowed by namespace, against one right it lacks. */
-export function nearMiss(right: Right, rules: ReadonlyMap<string, readonly Rule[]>): string | undefined {
+export function nearMiss(
+  right: Right,
+  rules: ReadonlyMap<string, readonly Rule[]>,
+  meant: readonly string[] = [],
+): string | undefined {
   const has = (list: readonly string[] | undefined, value: string) =>
     list?.some((one) => one === value || one === "*") === true;
   const about = (rule: Rule) =>
     has(rule.verbs, right.verb) && has(rule.apiGroups, right.group ?? "") && has(rule.resources, right.resource);
   const here = right.namespace === undefined ? [...rules.values()].flat() : (rules.get(right.namespace) ?? []);
   const names = [...new Set(here.filter(about).flatMap(({ resourceNames = [] }) => resourceNames))];
-  if (right.name !== undefined && names.length > 0 && !names.includes(right.name))
+  if (right.name !== undefined && names.some((one) => !meant.includes(one)) && !names.includes(right.name))
     return `its rule to ${right.verb} ${right.resource} names ${names.join(", ")} (resourceNames), and not ${right.name}`;
   const elsewhere = [...rules].find(
     ([namespace, list]) =>

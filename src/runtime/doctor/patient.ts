@@ -1,9 +1,11 @@
+import type { Cluster } from "../../drivers/kubernetes/cluster.ts";
+import type { AnyEntry } from "../../drivers/kubernetes/rights-of.ts";
 import type { CredentialHandle, Issuer, Step, Target, TrustStore } from "../../drivers/roles.ts";
 import type { Reload } from "../../drivers/shared-settings.ts";
 import type { Due } from "../../engine/due.ts";
 import type { Lineage } from "../../engine/state.ts";
 import type { SecretStore } from "../../journal/secret-store.ts";
-import type { CredentialManifest, IssuerManifest } from "../../manifest/manifest.ts";
+import type { ClusterManifest, CredentialManifest, IssuerManifest } from "../../manifest/manifest.ts";
 import { type Certificate, parseCertificates } from "../../pki/certificate.ts";
 import type { Diagnosis, Planned } from "../api.ts";
 import type { Clock } from "../clock.ts";
@@ -27,6 +29,10 @@ export interface Patient {
   /** Places of the certificate; none for a CRL, whose places are `stores`. */
   readonly targets: readonly Entry<Target>[];
   readonly stores: readonly Entry<TrustStore>[];
+  /** Every driver the credential uses, with its settings: issuer, places and proof. */
+  readonly entries: readonly AnyEntry[];
+  /** The clusters they name. */
+  readonly clusters: readonly { readonly manifest: ClusterManifest; readonly cluster: Cluster }[];
   readonly lineage: Lineage;
   readonly found?: Found;
   readonly resolved: Resolved;

@@ -1,4 +1,5 @@
 import { lookAtReload, programOf } from "../../drivers/files/reload.ts";
+import { consumedBy } from "../../drivers/kubernetes/look-at-consumers.ts";
 import type { Diagnosis } from "../api.ts";
 import { type Check, type Entry, failed, ok, type Patient, warning } from "./patient.ts";
 
@@ -21,6 +22,8 @@ async function one({ bound, settings, baseDir }: Entry<Placed>, role: string): P
   const validate = (settings.validate as { command?: readonly string[] } | undefined)?.command?.[0];
   if (validate !== undefined)
     await programOf("validate command", validate, baseDir).catch((error: unknown) => found.push(failed(at, error)));
+  // Who uses a Secret or a ConfigMap is looked at itself (consumers.ts).
+  if (reload === undefined && consumedBy(bound.driver, settings) !== undefined) return found;
   if (reload === undefined) {
     const what = "nothing tells its process to load new material";
     return [
@@ -37,4 +40,6 @@ async function one({ bound, settings, baseDir }: Entry<Placed>, role: string): P
 
 /** Said above for each place, so not again as a notice of the plan. */
 export const saidByReloads = (notice: string, { targets }: Patient): boolean =>
-  targets.some(({ bound }) => notice.startsWith(`${bound.id}: nothing tells its process`));
+  targets.some(({ bound }) =>
+    ["nothing tells its process", "kubelet changes"].some((words) => notice.startsWith(`${bound.id}: ${words}`)),
+  );
