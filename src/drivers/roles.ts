@@ -16,7 +16,7 @@ export interface Step {
 
 /** Driver facts as data; see Facts in engine/model.ts, which this mirrors so that drivers need not import the engine. */
 export interface DriverFacts {
-  readonly reload?: "watch" | "command" | "signal" | "restart" | "none";
+  readonly reload?: "watch" | "kubelet" | "command" | "signal" | "restart" | "none";
   readonly findAfterCrash?: boolean;
   readonly conditionalWrite?: boolean;
   readonly restore?: boolean;

@@ -141,8 +141,11 @@ export interface Party {
 
 /** Driver facts as data; absent means the worst. The plan is made from them. */
 export interface Facts {
-  /** How a process learns of new material: by itself, by command, by signal, or only when restarted. */
-  readonly reload?: "watch" | "command" | "signal" | "restart" | "none";
+  /**
+   * How a process learns of new material: by itself, by command, by signal, or only when restarted. `kubelet`: files in
+   * pods change by themselves, and whatever else a pod took from there does not.
+   */
+  readonly reload?: "watch" | "kubelet" | "command" | "signal" | "restart" | "none";
   /** The driver can tell after a crash whether its write happened. */
   readonly findAfterCrash?: boolean;
   /** Writes are compare-and-swap. */

@@ -152,6 +152,11 @@ describe("notices", () => {
       { targets: [party("file", { reload: "restart" })] },
       /file: nothing tells its process/,
     ],
+    [
+      "files in pods change, and nothing else in them",
+      { targets: [party("secret", { reload: "kubelet" })], presenters: [party("web")] },
+      /secret: kubelet changes the files of pods.*subPath.*hold until it is restarted/,
+    ],
     ["unknown how it is told", { targets: [party("file")] }, /file: nothing tells its process/],
     [
       "nobody tells it, and a presenter shows it",

@@ -151,6 +151,10 @@ function reachableGrade(
 function notices(plan: Plan, now: Instant): string[] {
   const found: string[] = [];
   for (const target of plan.targets) {
+    if (target.facts.reload === "kubelet")
+      found.push(
+        `${target.id}: kubelet changes the files of pods that mount it, within two minutes; nothing tells a pod that has it by subPath, as a variable or as a copy (gyre doctor names them): ${untold(plan)}`,
+      );
     if (target.facts.reload === "restart" || target.facts.reload === "none" || target.facts.reload === undefined) {
       found.push(`${target.id}: nothing tells its process to load new material; ${untold(plan)}`);
     }

@@ -55,7 +55,13 @@ class KubeconfigTarget implements Target {
         ? undefined
         : createFilesTarget({ certificate: material.certificate, privateKey: material.privateKey }, around);
     this.place = this.#document.place;
-    this.can = { reload: reloadFact(settings.reload), findAfterCrash: true, conditionalWrite: true, restore: true };
+    const reload = settings.reload === undefined && settings.secret !== undefined ? "kubelet" : undefined;
+    this.can = {
+      reload: reload ?? reloadFact(settings.reload),
+      findAfterCrash: true,
+      conditionalWrite: true,
+      restore: true,
+    };
   }
 
   async read(): Promise<Stored> {

@@ -64,7 +64,7 @@ class SecretTarget implements Target {
     this.place = this.#object.place;
     this.#keys = new SecretKeys(settings, this.place);
     this.can = {
-      reload: reloadFact(settings.reload),
+      reload: settings.reload === undefined ? "kubelet" : reloadFact(settings.reload),
       findAfterCrash: true,
       conditionalWrite: true,
       restore: true,

@@ -112,7 +112,11 @@ export function createConfigMapStore(settings: ConfigMapSettings, { baseDir, clu
   const object = new WritableObject<ConfigMap>(cluster(settings.cluster), { kind: kinds.configMap, namespace, name });
   return trustStoreOf<ConfigMap>({
     ...{ object, create, takeOver, place: `${object.place}#${key}` },
-    can: { reload: reloadFact(reload), findAfterCrash: true, conditionalWrite: true },
+    can: {
+      reload: reload === undefined ? "kubelet" : reloadFact(reload),
+      findAfterCrash: true,
+      conditionalWrite: true,
+    },
     textOf: ({ data }) => data?.[key] ?? "",
     fieldsOf: () => [["f:data", `f:${key}`]],
     patchOf: (_, pem) => ({ data: { [key]: pem } }),
