@@ -72,9 +72,11 @@ test("pods: every way to name a Secret or a ConfigMap", () => {
         { name: "c", secret: { secretName: "once" } },
         { name: "d", csi: { nodePublishSecretRef: { name: "csi" } } },
         { name: "e", emptyDir: {} },
+        { name: "f", secret: { secretName: "both" } },
       ],
       containers: [
         { volumeMounts: [{ name: "c", subPath: "tls.crt" }], envFrom: [{ secretRef: { name: "all" } }] },
+        { volumeMounts: [{ name: "f", subPath: "tls.crt" }, { name: "f" }] },
         { env: [{ valueFrom: { secretKeyRef: { name: "one" } } }, { value: "x" }] },
       ],
       initContainers: [{ envFrom: [{ configMapRef: { name: "roots" } }] }],
@@ -89,6 +91,8 @@ test("pods: every way to name a Secret or a ConfigMap", () => {
     one: "env",
   }))
     expect(used(uses, name)).toEqual([`Pod shop/web-1 ${how} 1`]);
+  // Whoever reads the whole of it sees it renewed.
+  expect(used(uses, "both")).toEqual(["Pod shop/web-1 mount 1"]);
   expect(used(uses, "once")).toEqual(["Pod shop/web-1 subPath 1"]);
   expect(used(uses, "roots", "ConfigMap")).toEqual(["Pod shop/web-1 mount 1", "Pod shop/web-1 env 1"]);
   expect(used(uses, "nobody")).toEqual([]);
