@@ -119,6 +119,13 @@ describe("observe", () => {
     expect(story.decides(30)).toMatchObject({ move: "pass" });
   });
 
+  test("taken up again: what is stored is looked at again before it is closed, a yes of a server is not", () => {
+    const story = new Story({ revoke: false }).upTo("superseded").sees("stored").at(1).takenUp();
+    expect(claimsLookedAt(story.decides())).toEqual(["stored"]);
+    expect(story.sees("stored", { file: "no" }).decides()).not.toMatchObject({ move: "pass" });
+    expect(story.at(2).takenUp().sees("stored").decides()).toMatchObject({ move: "pass", stage: "superseded" });
+  });
+
   test("a no from before the rotation was taken up again is looked at again, a yes is not", () => {
     const story = new Story().upTo("adopted").does().sees("presented", { "servers-1": "no" }).sees("accepted");
     expect(story.at(1).takenUp().decides()).toEqual({

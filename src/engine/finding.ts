@@ -93,7 +93,8 @@ function isStale(rotation: Rotation, claim: ClaimName, seen: Seen, now: Instant)
   if (seen.at > now || now - seen.at >= rotation.plan.timing.freshness) return true;
   if (seen.seq < rotation.changedSeq) return true;
   if (claim === "silent" && seen.saw === "yes") return outlived(rotation, seen, now);
-  return seen.saw !== "yes" && seen.at < rotation.takenUpAt;
+  // What is stored anybody may have written meanwhile, and nothing else would show it: a server may hold what it loaded.
+  return (seen.saw !== "yes" || claim === "stored") && seen.at < rotation.takenUpAt;
 }
 
 /**
