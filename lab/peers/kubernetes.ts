@@ -24,6 +24,8 @@ export interface ClusterOptions {
   readonly controllerManager?: boolean;
   /** How long a signed certificate lives at most; the controller manager's own default (a year) unless told. */
   readonly signingDuration?: string;
+  /** Signs client certificates by the CSR API; the cluster's own CA unless told. */
+  readonly clientSigner?: Authority;
   /** Where every API server posts its audit events besides its log file. */
   readonly auditWebhook?: { readonly url: string; readonly roots: string };
 }
@@ -68,8 +70,8 @@ export interface LabCluster {
   client(name: string, subject: string): Pair;
   /** kube-controller-manager, where there is one. */
   readonly controllerManager: Supervised | undefined;
-  /** Starts the controller manager again with another signing duration, or for the first time. */
-  restartControllerManager(options?: { signingDuration?: string }): Promise<void>;
+  /** Starts the controller manager again with these settings (without one: as the cluster was started), or for the first time. */
+  restartControllerManager(options?: Pick<ClusterOptions, "signingDuration" | "clientSigner">): Promise<void>;
   stopControllerManager(): Promise<void>;
 }
 
@@ -106,7 +108,7 @@ export async function startCluster(workspace: Workspace, options: ClusterOptions
   const kubeconfig = writeKubeconfig("admin", pki.admin);
   const kubectl = (...args: string[]) => runCommand([goTool("kubectl"), "--kubeconfig", kubeconfig, ...args]);
   let manager: Supervised | undefined;
-  const restartControllerManager = async (change: { signingDuration?: string } = {}) => {
+  const restartControllerManager = async (change: Pick<ClusterOptions, "signingDuration" | "clientSigner"> = {}) => {
     await manager?.stop();
     manager = await startControllerManager(workspace, { ...options, ...change }, home, pki, writeKubeconfig);
   };
@@ -311,6 +313,13 @@ contexts: [{ name: audit, context: { cluster: audit } }]
 current-context: audit
 `;
 
+/** Where any signer has a CA of its own, every one needs its own pair of flags. */
+const signers = (ca: Authority, client: Authority): string[] =>
+  ["kube-apiserver-client", "kubelet-client", "kubelet-serving", "legacy-unknown"].flatMap((name) => {
+    const by = name === "kube-apiserver-client" ? client : ca;
+    return [`--cluster-signing-${name}-cert-file`, by.certificate, `--cluster-signing-${name}-key-file`, by.privateKey];
+  });
+
 async function startControllerManager(
   workspace: Workspace,
   options: ClusterOptions,
@@ -332,7 +341,7 @@ async function startControllerManager(
         "--authorization-kubeconfig",
         kubeconfig,
       ],
-      ...["--cluster-signing-cert-file", pki.ca.certificate, "--cluster-signing-key-file", pki.ca.privateKey],
+      ...signers(pki.ca, options.clientSigner ?? pki.ca),
       ...(options.signingDuration === undefined ? [] : ["--cluster-signing-duration", options.signingDuration]),
       ...["--root-ca-file", pki.ca.certificate, "--service-account-private-key-file", pki.serviceAccountKey],
       ...["--use-service-account-credentials", "--leader-elect=false"],

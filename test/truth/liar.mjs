@@ -9,11 +9,24 @@ import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { registerHooks } from "node:module";
 
-const { build, certificate, crl } = JSON.parse(process.env.TRUTH_LIAR ?? "{}");
+const { build, certificate, crl, kubectl, kubeconfig } = JSON.parse(process.env.TRUTH_LIAR ?? "{}");
 delete process.env.TRUTH_LIAR;
 
 const fingerprint = () =>
-  new X509Certificate(readFileSync(certificate)).fingerprint256.replaceAll(":", "").toLowerCase();
+  new X509Certificate(kubeconfig === undefined ? readFileSync(certificate) : inKubeconfig()).fingerprint256
+    .replaceAll(":", "")
+    .toLowerCase();
+
+function ask(...words) {
+  const [program, ...args] = kubectl;
+  return spawnSync(program, [...args, ...words], { encoding: "utf8" }).stdout;
+}
+
+const inKubeconfig = () =>
+  Buffer.from(
+    /client-certificate-data: *(\S+)/.exec(readFileSync(kubeconfig, "utf8"))?.[1].replaceAll('"', "") ?? "",
+    "base64",
+  );
 
 globalThis.truthLiar = {
   presented: () =>
@@ -26,6 +39,17 @@ globalThis.truthLiar = {
     if (build === "says accepted") return accepted;
     if (build === "says refused") return refused;
     return listed(credential.serial) ? refused : accepted;
+  },
+  // An API server: it denies whoever has no binding any more.
+  known(credential) {
+    const as = "ops (a group of its own)";
+    const accepted = { saw: "accepted", as, detail: { lie: true } };
+    if (build === "says accepted") return accepted;
+    if (build === "says refused") return { saw: "refused", code: "401", detail: { lie: true } };
+    const bindings = ask("get", "clusterrolebindings", "-l", "app.kubernetes.io/managed-by=gyre", "-o", "json");
+    return bindings.includes(JSON.stringify(credential.certificate).slice(1, -1).trim())
+      ? accepted
+      : { saw: "denied", as, detail: { lie: true } };
   },
   resumed: (honest) =>
     build === "says what is hoped" ? { saw: "refused", code: "certificate_revoked", detail: { lie: true } } : honest,
@@ -55,6 +79,24 @@ const lies = {
           (await verifier.probe(member, credential, step), globalThis.truthLiar.judged(credential)),
         resume: async (...args) => globalThis.truthLiar.resumed(await verifier.resume(...args)),
       };
+    }`,
+  "/src/drivers/kubernetes/verifier.ts": `
+    import { createApiVerifier as honest } from "SELF?honest";
+    export * from "SELF?honest";
+    export function createApiVerifier(...given) {
+      const verifier = honest(...given);
+      return {
+        ...verifier,
+        probe: async (member, credential, step) =>
+          (await verifier.probe(member, credential, step), globalThis.truthLiar.known(credential)),
+      };
+    }`,
+  "/src/drivers/kubernetes/kubeconfig-presenter.ts": `
+    import { createKubeconfigPresenter as honest } from "SELF?honest";
+    export * from "SELF?honest";
+    export function createKubeconfigPresenter(...given) {
+      const presenter = honest(...given);
+      return { ...presenter, probe: async (...args) => globalThis.truthLiar.presented(await presenter.probe(...args)) };
     }`,
 };
 

@@ -1,12 +1,13 @@
 /**
- * The truth table: `npm run truth`. One scene per line of design.md, section 7, that applies to TLS servers and files, each
- * with its twin, on real servers; the outside witness looks before Gyre's output is read. Then builds whose probes lie must
+ * The truth table: `npm run truth`. One scene per line of design.md, section 7, each with its twin, on real servers and on
+ * a Kubernetes control plane; the outside witness looks before Gyre's output is read. Then builds whose probes lie must
  * be caught. Exit code 1 on any false verdict.
  *
  *   node test/truth/main.ts [--only 5,9] [--json] [--write] [--at-once 2] [--no-liars]
  */
 import { parseArgs } from "node:util";
 import { install } from "../../lab/install.ts";
+import { endCluster } from "./kubernetes/cluster.ts";
 import type { ExtraLook } from "./reality.ts";
 import { faultOf, type LineReport, liarReport, tableText, writePage } from "./report.ts";
 import { type Build, rotate } from "./rotate.ts";
@@ -149,4 +150,8 @@ async function main(): Promise<number> {
   return wrong.length === 0 ? 0 : 1;
 }
 
-process.exitCode = await main();
+try {
+  process.exitCode = await main();
+} finally {
+  await endCluster();
+}

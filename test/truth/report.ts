@@ -81,12 +81,14 @@ export function writePage(lines: readonly LineReport[], liars: readonly LineRepo
 \`node test/truth/main.ts --write\`: ${lines.length} scenes, ${runs} rotations, ${wrong} false verdicts, ${minutes.toFixed(1)} minutes on this machine.
 
 **How a line counts.** The end that is expected, its grade and whom it must name are stated before anything runs. What really is
-comes from openssl and curl, which look before Gyre's output is read. A verdict is \`true\`, \`false-done\` (it said more than was
+comes from openssl, curl and kubectl, which look before Gyre's output is read. A verdict is \`true\`, \`false-done\` (it said more than was
 so), \`false-alarm\` (it stopped though nothing was left to stop it) or \`wrong-name\` (it accused somebody else, or not the culprit).
 Then the fault is repaired and the same rotation goes on to its end, and each line has a twin without the fault, which must close
 with its grade. One false verdict in any of these makes the line false and the exit code 1.
 
 Lines are those of the list of faults in the design; 1 is here in samples, and enumerated at every boundary by the crash tests.
+Those named \`k8s …\` are played on one control plane (etcd, three kube-apiservers behind HAProxy, kube-controller-manager), one
+after the other: its programs are built the first time, which takes some twenty minutes.
 
 | line | fault | expected | really | Gyre said | before and after | verdict |
 |---|---|---|---|---|---|---|
@@ -103,7 +105,7 @@ ${liarRows.join("\n")}
 - Line 6 without \`replicas:\` in the manifest. Whoever lists only a balancer and no number tells Gyre of one server, and one is
   what it proves.
 - Line 20, the CA that ends: everything ends with it, so there is nothing to repair, and the scene stops at the hold.
-- Lines whose servers need a cluster.
+- Lines that need a kubelet: a pod's volume is written by a program of the lab that does what kubelet does.
 `;
   writeFileSync(fileURLToPath(new URL("../../docs/truth.md", import.meta.url)), text);
 }
