@@ -103,13 +103,13 @@ describe("the CSR API as an issuer", () => {
   test("a denial is named with its reason; nobody approving is named as that, and the same request is taken up again", async () => {
     const issuer = csrIssuer({ approval: "somebody", patience: "2s" });
     const { order: asked } = await order("CN=carol");
-    const one = step();
-    const waited = await failure(issuer.issue(asked, one));
+    const tries = (n: number) => step(`carol/2/created/issue/prod#${n}~seed`);
+    const waited = await failure(issuer.issue(asked, tries(1)));
     expect(waited.message).toMatch(/nobody approved CertificateSigningRequest gyre-\w+ within 2 s/);
     expect(waited.retry).toBe("later");
     const name = /gyre-\w+/.exec(waited.message)![0];
     await lab.kubectl("certificate", "approve", name);
-    expect(parseCertificate((await issuer.issue(asked, one)).certificate).subject).toBe("CN=carol");
+    expect(parseCertificate((await issuer.issue(asked, tries(2))).certificate).subject).toBe("CN=carol");
 
     const other = step();
     const { order: second } = await order("CN=dave");

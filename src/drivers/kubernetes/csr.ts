@@ -218,8 +218,15 @@ class CsrIssuer {
   }
 }
 
-/** Names of objects are short and lower-case; ops are neither. */
-const nameOf = (op: string): string => `gyre-${createHash("sha256").update(op).digest("hex").slice(0, 40)}`;
+/**
+ * Names of objects are short and lower-case; ops are neither. Every try of one step has the same key and so the same
+ * request (`#` and a number count the tries in an op): whoever approves what an error named must not be ignored.
+ */
+const nameOf = (op: string): string =>
+  `gyre-${createHash("sha256")
+    .update(op.replace(/#\d+(?=(~[^~]*)?$)/, ""))
+    .digest("hex")
+    .slice(0, 40)}`;
 
 const keyIn = (pem: Buffer): string => parseCsr(pem.toString("utf8")).spki;
 
