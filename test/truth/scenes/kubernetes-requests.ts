@@ -1,8 +1,14 @@
-/** Lines about what is asked of the cluster: CertificateSigningRequests, and the document that is delivered. */
+/** Lines about what is asked of the cluster: CertificateSigningRequests, rights, and the document that is delivered. */
 import { readFileSync } from "node:fs";
 import { waitFor } from "../../../lab/estate.ts";
 import { goTool } from "../../../lab/go-tools.ts";
 import { runCommand } from "../../../lab/peers/peer.ts";
+import { csrRights } from "../../../src/drivers/kubernetes/csr.ts";
+import { csrSettings } from "../../../src/drivers/kubernetes/csr-settings.ts";
+import { groupBindingRights } from "../../../src/drivers/kubernetes/rbac.ts";
+import { groupBindingSettings } from "../../../src/drivers/kubernetes/rbac-settings.ts";
+import type { Right } from "../../../src/drivers/kubernetes/rights.ts";
+import { verifierRights } from "../../../src/drivers/kubernetes/verifier.ts";
 import { type ClusterEstate, undeclared } from "../kubernetes/estate.ts";
 import { type Build, type Ended, startGyre } from "../rotate.ts";
 import { type Act, closed, held } from "../scene.ts";
@@ -175,6 +181,74 @@ export const wrongCaHeld: ClusterScene = {
         expect: held(estate.kubeconfig),
       },
       { title: "put right", change: () => putCa(estate, ca), expect: closed("DENIED") },
+    ];
+  },
+};
+
+/** Gyre's own access, by a user that has these rights and no others. */
+async function grant(estate: ClusterEstate, user: string, rights: readonly Right[]): Promise<void> {
+  const { cluster } = estate;
+  const rbac = "rbac.authorization.k8s.io";
+  const rules = rights.map(({ verb, group = "", resource, name }) => ({
+    ...{ apiGroups: [group], resources: [resource], verbs: [verb] },
+    ...(name === undefined ? {} : { resourceNames: [name] }),
+  }));
+  await cluster.apply(
+    { apiVersion: `${rbac}/v1`, kind: "ClusterRole", metadata: { name: user }, rules },
+    {
+      ...{ apiVersion: `${rbac}/v1`, kind: "ClusterRoleBinding", metadata: { name: user } },
+      ...{ subjects: [{ apiGroup: rbac, kind: "User", name: user }] },
+      ...{ roleRef: { apiGroup: rbac, kind: "ClusterRole", name: user } },
+    },
+  );
+  for (const { address } of cluster.apiServers)
+    await waitFor(`${address} to know the rights of ${user}`, async () => {
+      const at = ["--server", `https://${address}`, "--tls-server-name", "kubernetes.default.svc"];
+      const list = await cluster.kubectl(...at, "auth", "can-i", "--list", "--as", user, "--no-headers");
+      // Two lines (basic-user, discovery) everybody has; ours are told by their verbs and resources.
+      return all(rights, list);
+    });
+}
+function all(rights: readonly Right[], list: string): boolean {
+  const lines = list.split("\n").filter((line) => !/selfsubject|^\s+\[\//.test(line) && line.trim() !== "");
+  const verbs = lines.flatMap((line) => /\[([^\]]*)\]\s*$/.exec(line)?.[1]?.split(" ") ?? []);
+  return verbs.length === rights.length;
+}
+
+export const rightsShort: ClusterScene = {
+  ...{ line: 20, name: "k8s rights", fault: "the engine's own credential expires in mid-rotation" },
+  how: "each right that the drivers declare is taken from Gyre's own user in turn",
+  estate: () => ({ audit: false }),
+  acts(estate) {
+    const user = `gyre-${estate.group(1).split(":")[1]}`;
+    const verifies = { listed: undefined, count: undefined };
+    const rights = [
+      ...csrRights(csrSettings.parse({ cluster: "prod", approval: "gyre" })),
+      ...groupBindingRights(
+        groupBindingSettings.parse({ cluster: "prod", group: "gyre:x:{generation}", clusterRole: "cluster-admin" }),
+      ),
+      ...verifierRights(verifies, { refuses: "group" }),
+    ];
+    const { cluster } = estate;
+    const access = cluster.writeKubeconfig(user, cluster.client(user, `/CN=${user}`));
+    estate.mend(() => cluster.kubectl("delete", "clusterrole,clusterrolebinding", user, "--ignore-not-found"));
+    return [
+      ...rights.map((right): Act => {
+        const { verb, resource } = right;
+        return {
+          title: `no ${verb} ${resource}`,
+          async change() {
+            estate.write({ access });
+            await grant(
+              estate,
+              user,
+              rights.filter((one) => one !== right),
+            );
+          },
+          expect: { result: "error", code: "permission", names: [verb, resource.split("/")[0]!] },
+        };
+      }),
+      { title: "all rights", change: () => grant(estate, user, rights), expect: closed("DENIED") },
     ];
   },
 };
