@@ -11,6 +11,7 @@ import type { GroupBindingSettings } from "./rbac-settings.ts";
 import { type Right, sayRight } from "./rights.ts";
 import type { CaBundleSettings, ConfigMapSettings, SecretSettings } from "./secret-settings.ts";
 import { verifierRights } from "./verifier.ts";
+import type { ApiVerifierSettings } from "./verifier-settings.ts";
 
 /** An entry of a manifest, whatever its driver. */
 export interface AnyEntry {
@@ -75,8 +76,8 @@ const table: Readonly<Record<string, (settings: never, cluster: (name: string) =
     },
   ],
   "trustStore kubernetes-rbac": (s: GroupBindingSettings) => [{ cluster: s.cluster, rights: groupBindingRights(s) }],
-  "verifier kubernetes-api": ({ cluster }: { cluster: string }, open) => [
-    { cluster, rights: verifierRights(open(cluster)) },
+  "verifier kubernetes-api": (s: ApiVerifierSettings, open) => [
+    { cluster: s.cluster, rights: verifierRights(open(s.cluster), s) },
   ],
   "presenter tls": endpointRights,
   "verifier tls": endpointRights,
