@@ -126,6 +126,12 @@ describe("observe", () => {
     expect(story.at(2).takenUp().sees("stored").decides()).toMatchObject({ move: "pass", stage: "superseded" });
   });
 
+  test("what was stored half a minute ago is looked at again, what a server presented is not", () => {
+    const story = () => new Story({ revoke: false }).upTo("superseded").sees("stored");
+    expect(story().decides(29)).toMatchObject({ move: "pass", stage: "superseded" });
+    expect(claimsLookedAt(story().decides(31))).toEqual(["stored"]);
+  });
+
   test("a no from before the rotation was taken up again is looked at again, a yes is not", () => {
     const story = new Story().upTo("adopted").does().sees("presented", { "servers-1": "no" }).sees("accepted");
     expect(story.at(1).takenUp().decides()).toEqual({

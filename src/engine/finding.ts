@@ -1,5 +1,5 @@
 import { claims, membersFor, partiesFor } from "./claims.ts";
-import type { ClaimName, Digest, Instant, Member, Reason } from "./model.ts";
+import type { ClaimName, Digest, Instant, Member, Millis, Reason } from "./model.ts";
 import { quietUntil } from "./quiet.ts";
 import type { Rotation, Seen, Waiver } from "./state.ts";
 import { strategies } from "./strategies/table.ts";
@@ -81,7 +81,7 @@ export function findingOf(rotation: Rotation, claim: ClaimName, now: Instant): F
     exceptions,
     ...(obstacle === undefined ? {} : { obstacle }),
     ...(dropped === undefined ? {} : { dropped }),
-    expiresAt: oldest === Number.POSITIVE_INFINITY ? undefined : oldest + plan.timing.freshness,
+    expiresAt: oldest === Number.POSITIVE_INFINITY ? undefined : oldest + lifeOf(claim, rotation),
   };
 }
 
@@ -93,9 +93,18 @@ function isStale(rotation: Rotation, claim: ClaimName, seen: Seen, now: Instant)
   if (seen.at > now || now - seen.at >= rotation.plan.timing.freshness) return true;
   if (seen.seq < rotation.changedSeq) return true;
   if (claim === "silent" && seen.saw === "yes") return outlived(rotation, seen, now);
-  // What is stored anybody may have written meanwhile, and nothing else would show it: a server may hold what it loaded.
+  // By when it was told: a slow look would otherwise be over before it counts.
+  if (claim === "stored" && now - seen.toldAt > lifeOf(claim, rotation)) return true;
   return (seen.saw !== "yes" || claim === "stored") && seen.at < rotation.takenUpAt;
 }
+
+/**
+ * What is stored anybody may write again at any moment, and nothing else would show it, since a server holds what it
+ * loaded; looking is cheap. So such a look counts for the stage at hand, and hardly for the one after a wait.
+ */
+const storedLife: Millis = 30_000;
+const lifeOf = (claim: ClaimName, { plan }: Rotation): Millis =>
+  claim === "stored" ? Math.min(storedLife, plan.timing.freshness) : plan.timing.freshness;
 
 /**
  * Silence is said of the whole window up to now: a yes from before the window's end (another sensor restarted it) says
