@@ -3,7 +3,7 @@
  * a Kubernetes control plane; the outside witness looks before Gyre's output is read. Then builds whose probes lie must
  * be caught. Exit code 1 on any false verdict.
  *
- *   node test/truth/main.ts [--only 5,9] [--json] [--write] [--at-once 2] [--no-liars]
+ *   node test/truth/main.ts [--only 5,9] [--skip k8s] [--json] [--write] [--at-once 2] [--no-liars]
  */
 import { parseArgs } from "node:util";
 import { install } from "../../lab/install.ts";
@@ -112,15 +112,20 @@ async function main(): Promise<number> {
   const { values: args } = parseArgs({
     options: {
       only: { type: "string" },
+      skip: { type: "string" },
       json: { type: "boolean", default: false },
       write: { type: "boolean", default: false },
       "at-once": { type: "string", default: "2" },
       "no-liars": { type: "boolean", default: false },
     },
   });
-  const names = args.only?.split(",").map((name) => name.trim());
-  const wanted =
-    names === undefined ? scenes : scenes.filter((one) => names.includes(one.name) || names.includes(String(one.line)));
+  const listed = (text: string | undefined) => text?.split(",").map((name) => name.trim());
+  const names = listed(args.only);
+  const skipped = listed(args.skip) ?? [];
+  /** By its name, the first word of it, or its line. */
+  const isOf = (list: readonly string[], { name, line }: Play) =>
+    [name, name.split(" ")[0]!, String(line)].some((one) => list.includes(one));
+  const wanted = scenes.filter((one) => (names === undefined || isOf(names, one)) && !isOf(skipped, one));
   if (wanted.length === 0) {
     process.stderr.write(`no such line; there are: ${scenes.map((one) => one.name).join(", ")}\n`);
     return 2;

@@ -137,7 +137,7 @@ async function killedBetween(estate: ClusterEstate, build: Build): Promise<Ended
 }
 
 export const downAtCornerC: ClusterScene = {
-  ...{ line: 17, name: "k8s down", fault: "a verifier is down at corner C", probesOnly: true },
+  ...{ line: 17, name: "k8s down", fault: "a verifier is down at corner C" },
   how: "one of three API servers is killed between the removal of the old one's binding and the look: no answer is no denial",
   estate: () => ({ audit: false, patience: "20s" }),
   acts: (estate) => {
@@ -165,7 +165,7 @@ export const downAtCornerC: ClusterScene = {
 };
 
 export const answersForIt: ClusterScene = {
-  ...{ line: 22, name: "k8s front", fault: "an identity-blind 200", probesOnly: true },
+  ...{ line: 22, name: "k8s front", fault: "an identity-blind 200" },
   how: "one address of the manifest is that of a proxy that ends TLS and asks the API server as itself",
   estate: () => ({ audit: false }),
   acts: (estate) => {
