@@ -11,11 +11,15 @@ const common = { pool: "forks" as const, testTimeout: 180_000, hookTimeout: 300_
 const long = [
   "src/**/{fuzz,*-fuzz}.test.ts",
   "src/**/*-crash.test.ts",
-  "src/pki/stores.test.ts",
+  "src/pki/{chain,issue,stores}.test.ts",
+  "src/journal/jsonl.test.ts",
+  "src/receipt/envelope.test.ts",
+  "src/runtime/crl-places.test.ts",
+  "src/drivers/kubernetes/audit-receiver.test.ts",
   "src/drivers/{files,local-ca}/*.test.ts",
   "src/cli/{completion,estate,launcher,package,scan}.test.ts",
   "src/runtime/doctor/*.test.ts",
-  "test/core/{crash,truth}.test.ts",
+  "test/core/{crash,truth,two-runners}.test.ts",
 ];
 const kubernetes = ["src/drivers/kubernetes/*.peer.ts", "src/**/kubernetes.peer.ts", "test/kubernetes/**/*.test.ts"];
 export default defineConfig({
