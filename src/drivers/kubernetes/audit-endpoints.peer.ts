@@ -250,7 +250,10 @@ describe("the endpoints of a real Service", () => {
         .members()
         .catch(() => undefined),
     );
-    const wanted = hosts.map((host, n) => ({ id: `${host}:${port}`, address: `${host}:${port}`, instance: uids[n] }));
+    const wanted = hosts.map((host, n) => ({
+      ...{ id: `${host}:${port}`, address: `${host}:${port}` },
+      ...{ instance: uids[n], known: ["pod shop-a", "pod shop-b"][n] },
+    }));
     expect(members).toEqual(wanted.sort((a, b) => (a.id < b.id ? -1 : 1)));
     expect(await presenter({ port: 443 }).members()).toEqual(members);
     const roots = readFileSync(authority.certificate, "utf8");

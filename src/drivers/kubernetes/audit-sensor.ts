@@ -212,6 +212,12 @@ async function findProbe(path: string, tag: string): Promise<AuditEvent | undefi
   return found;
 }
 
+/**
+ * The kernel gives its own start in whole seconds, and a process's start is counted from there. No API server answers
+ * within its first second, so what began by then is of the one before.
+ */
+const startSlack = 1000;
+
 /** When the API server was started, by its clock; undefined where it cannot be asked, which leaves what is open open. */
 async function processStart(
   settings: AuditLogSettings,
@@ -222,7 +228,7 @@ async function processStart(
     if (dial === undefined) return undefined;
     const { status, body } = await send(dial, { method: "GET", path: "/metrics", accept: "text/plain" });
     const seconds = /^process_start_time_seconds ([\d.e+]+)$/m.exec(status === 200 ? String(body) : "")?.[1];
-    return seconds === undefined ? undefined : Math.floor(Number(seconds) * 1000);
+    return seconds === undefined ? undefined : Math.floor(Number(seconds) * 1000) + startSlack;
   } catch {
     return undefined;
   }

@@ -8,7 +8,7 @@ import { parseCertificates } from "../../pki/certificate.ts";
 import type { Member } from "../roles.ts";
 import { splitAddress } from "../tls/address.ts";
 import { type Access, type ApiCredential, readAccess } from "./access.ts";
-import { type Answer, type Call, type Dial, keepingAgent, objectOf, send } from "./api.ts";
+import { type Answer, type Call, type Dial, keepingAgent, NoAnswer, objectOf, send } from "./api.ts";
 import type { ClusterSettings } from "./cluster-settings.ts";
 
 /** What every object of the API has, as far as we look at it. */
@@ -72,10 +72,22 @@ export class Cluster {
 
   /** One request as Gyre itself. A 401 may come of our own access having been rotated: it is read anew, once. */
   async send(call: Call): Promise<Answer> {
-    const answer = await send(await this.#dial(), call);
+    const answer = await this.#sendOnce(call);
     if (answer.status !== 401) return answer;
     this.#access = undefined;
     return send(await this.#dial(), call);
+  }
+
+  /** A kept connection may lead to an API server that is gone; asking again on a fresh one changes nothing. */
+  async #sendOnce(call: Call): Promise<Answer> {
+    const dial = await this.#dial();
+    try {
+      return await send(dial, call);
+    } catch (error) {
+      if (!(error instanceof NoAnswer) || call.method !== "GET" || call.signal?.aborted === true) throw error;
+      const { agent: _, ...fresh } = dial;
+      return send(fresh, call);
+    }
   }
 
   async #dial(): Promise<Dial> {
