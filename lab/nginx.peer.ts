@@ -115,7 +115,7 @@ describe("nginx", () => {
     await nginx.reload();
     await untilServed(nginx.address, pki.nextServer);
     await waitFor("its end", async () => !(await connects(nginx.host, nginx.port)));
-    expect(nginx.process.running).toBe(false);
+    await waitFor("its processes to be gone", () => !nginx.process.running);
     await nginx.repair();
     await nginx.start();
     await untilServed(nginx.address, pki.nextServer);

@@ -107,6 +107,16 @@ describe("observe", () => {
     });
   });
 
+  test("a round that others made longer than the patience gives everybody a second look", () => {
+    const story = new Story().upTo("adopted").does().at(12).sees("accepted");
+    const slow = story.sees("presented", { "servers-1": "no", "servers-2": "unknown" }, undefined, 1);
+    expect(slow.decides(12).move).not.toBe("hold");
+    expect(slow.at(23).sees("presented", { "servers-2": "unknown" }, undefined, 22).decides(23)).toMatchObject({
+      move: "hold",
+      reasons: [{ about: "servers-2" }],
+    });
+  });
+
   test("a look as old as its freshness is none", () => {
     const story = new Story().upTo("adopted").does().sees("presented").sees("accepted");
     expect(story.decides(59)).toMatchObject({ move: "pass", stage: "adopted" });

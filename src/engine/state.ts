@@ -418,5 +418,6 @@ function seenOf(
   const what = `the look took ${sayMillis(took)}, and counts for ${sayMillis(freshness)}`;
   const told: Sighting = late && sighting.saw === "yes" ? { member: sighting.member, saw: "unknown", what } : sighting;
   const at = late ? when.toldAt : when.at;
-  return { ...told, ...when, at, since: before?.saw === told.saw ? before.since : at };
+  // Patience runs from when it was told: a round that others made long has given nobody a second look yet.
+  return { ...told, ...when, at, since: before?.saw === told.saw ? before.since : when.toldAt };
 }
