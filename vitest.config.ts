@@ -1,7 +1,7 @@
 import { defineConfig } from "vitest/config";
 
 /**
- * core   `npm run check`: nothing but Node, openssl and Go; a minute
+ * core   `npm run check`: nothing but Node, openssl and Go; a minute or two
  * long   fuzzing, crashes, full disks and real processes: needs root, Java, HAProxy, zsh and fish besides
  * peers  starts real servers from lab/: one file at a time, since two cores carry several of them
  * kubernetes  the same with a control plane: etcd, three API servers, a controller manager
