@@ -207,6 +207,7 @@ function issuerOf(located: Located, spec: Extract<Whole, { kind: "Issuer" }>["sp
   const driver = { key: row.key, driver: row.driver, role: row.role, settings, path: ["spec", row.key] };
   return {
     ...located,
+    // Key, driver and settings are of one row of the catalogue, which the spread of a union forgets.
     driver: driver as unknown as At<DriverEntry<"issuer">>,
     ...(spec.crl === undefined ? {} : { crl: `${located.name}.crl` }),
   };

@@ -12,6 +12,7 @@ import { exportPrivateKey, generateKey, type PrivateKey } from "../../pki/keys.t
 import { Secret } from "../../pki/secret.ts";
 import type { CredentialHandle, Issued, IssueOrder, Step } from "../roles.ts";
 import { Cluster } from "./cluster.ts";
+import { clusterSettings } from "./cluster-settings.ts";
 import { createCsrIssuer, csrRights } from "./csr.ts";
 import { csrSettings } from "./csr-settings.ts";
 import { createGroupBindings, groupBindingRights } from "./rbac.ts";
@@ -31,11 +32,7 @@ beforeAll(async () => {
 
 /** As Gyre gets in, by this kubeconfig. */
 const open = (kubeconfig = lab.kubeconfig, uid = lab.uid): Cluster =>
-  new Cluster(
-    "prod",
-    { uid, kubeconfig, context: undefined, apiServers: { serverName: "kubernetes.default.svc" } } as never,
-    workspace.dir,
-  );
+  new Cluster("prod", clusterSettings.parse({ uid, kubeconfig }), workspace.dir);
 const around = (of: Cluster = cluster) => ({ baseDir: workspace.dir, cluster: () => of });
 let count = 0;
 const step = (op = `op-${count++}`): Step => ({ op, tag: `rotation.${op}`, signal: new AbortController().signal });

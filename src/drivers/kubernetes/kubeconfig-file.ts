@@ -161,6 +161,7 @@ function entryOf(document: Document, list: keyof typeof inner, name: string): YA
   items.flow = false;
   let item = items.items.find((one): one is YAMLMap => isMap(one) && one.get("name") === name);
   if (item === undefined) {
+    // A node made of an object is a map, which the library does not say.
     item = document.createNode({ name, [inner[list]]: {} }) as unknown as YAMLMap;
     items.add(item);
   }

@@ -16,6 +16,7 @@ export interface Consumed extends Wanted {
 
 /** What a driver's entry writes that pods use; undefined for all that they do not. */
 export function consumedBy(driver: string, settings: object): Consumed | undefined {
+  // The schema of this very driver parsed them; the table is keyed by what tells them apart.
   return consumed[driver]?.(settings as never);
 }
 const consumed: Readonly<Record<string, (settings: never) => Consumed | undefined>> = {

@@ -98,6 +98,7 @@ function endpointRights({ endpoints }: { endpoints?: EndpointsSettings }): Wante
 /** What the entries need, by cluster. */
 export function rightsOf(entries: readonly AnyEntry[], cluster: (name: string) => Cluster): Map<string, Right[]> {
   const found = new Map<string, Right[]>();
+  // The schema of this very driver parsed the settings; the table is keyed by what tells them apart.
   for (const { role, driver, settings } of entries)
     for (const wanted of table[`${role} ${driver}`]?.(settings as never, cluster) ?? []) {
       const known = found.get(wanted.cluster) ?? [identity];
